@@ -1,0 +1,117 @@
+"""What a network is worth: accuracy with its interval, parameters, multiply-accumulates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from core.data import ImageSet
+from core.errors import DataError
+
+#: 97.5 % quantile of the normal distribution: a two-sided 95 % interval.
+Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """`correct` of `total` images named right, with the 95 % Wilson score interval.
+
+    Wilson (1927); it stays inside [0, 1] and is honest near 0 and 1, where the usual
+    mean ± 2·√(p(1−p)/n) is not.
+    """
+
+    correct: int
+    total: int
+
+    @property
+    def mean(self) -> float:
+        return self.correct / self.total
+
+    def _bounds(self) -> tuple[float, float]:
+        n, p, z = self.total, self.mean, Z95
+        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return max(0.0, centre - half), min(1.0, centre + half)
+
+    @property
+    def low(self) -> float:
+        return self._bounds()[0]
+
+    @property
+    def high(self) -> float:
+        return self._bounds()[1]
+
+    def __str__(self) -> str:
+        return (
+            f"{100 * self.mean:.1f} % ({100 * self.low:.1f} to {100 * self.high:.1f}, "
+            f"{self.total} images)"
+        )
+
+
+def accuracy(
+    module: nn.Module, images: ImageSet, limit: int | None = None, batch: int = 250
+) -> Accuracy:
+    """Top-1 accuracy of `module` on the first `limit` images, with its 95 % Wilson interval.
+
+    Raises
+    ------
+    DataError
+        If the set is empty, or the network tells another number of classes apart.
+    """
+    last = None
+    for last in running_accuracy(module, images, limit, batch):
+        pass
+    if last is None:
+        raise DataError(f"There are no images to test on in {images.title}.")
+    return last
+
+
+def running_accuracy(
+    module: nn.Module, images: ImageSet, limit: int | None = None, batch: int = 250
+) -> Iterator[Accuracy]:
+    """The accuracy after each batch; the last one is `accuracy`'s. Stop whenever you like.
+
+    Raises
+    ------
+    DataError
+        If the network tells another number of classes apart than the images have.
+    """
+    device = next(module.parameters()).device
+    correct = total = 0
+    for x, y in images.batches(batch, limit):
+        with torch.inference_mode():
+            logits = module(x.to(device))
+        if logits.shape[1] != len(images.classes):
+            raise DataError(
+                f"The network tells {logits.shape[1]} classes apart, the images of "
+                f"{images.title} have {len(images.classes)}. Choose images it was trained for."
+            )
+        correct += int((logits.argmax(1).cpu() == y).sum())
+        total += len(y)
+        yield Accuracy(correct, total)
+
+
+@dataclass(frozen=True)
+class Size:
+    """`parameters` of a network, and the multiply-accumulates (`macs`) it spends on one image."""
+
+    parameters: int
+    macs: int
+
+
+def size(module: nn.Module, input_shape: tuple[int, ...] = (3, 32, 32)) -> Size:
+    """Count a network's parameters and its multiply-accumulates for one image.
+
+    Convolutions and linear layers count, as in the field; batch norm, activations and pooling
+    don't. Counted by PyTorch's own flop counter (two flops a multiply-accumulate).
+    """
+    counter = FlopCounterMode(display=False)
+    device = next(module.parameters()).device
+    with torch.no_grad(), counter:
+        module(torch.zeros(1, *input_shape, device=device))
+    return Size(sum(p.numel() for p in module.parameters()), counter.get_total_flops() // 2)

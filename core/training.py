@@ -1,0 +1,293 @@
+"""Train the networks that ship: one command a network, resumable, with a card of how it was made.
+
+    python -m core.training vgg11_bn-cifar10 --data-dir FOLDER
+
+A checkpoint is written after every epoch; the same command started again goes on from it. The
+order of the images and their augmentation are drawn from (seed, epoch) alone, so a run that was
+interrupted sees the same images as one that was not. Test images choose nothing: the network of
+the last epoch is stored and then measured once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core import data, evaluate, zoo
+from core.errors import ExplorerError
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Everything about the training that changes the outcome, apart from data and seed.
+
+    One cycle (Smith 2018): the learning rate rises linearly over the first `warmup` share of the
+    steps to `peak`, then falls linearly to zero. `crops` lists (epochs, side): random crops of
+    that side while training, larger ones towards the end; a crop of 32 is taken from the image
+    with a border of 4 reflected pixels. A smaller crop costs less and acts as augmentation; the
+    networks here average over space at the end, so they take any side their pooling allows.
+    """
+
+    crops: tuple[tuple[int, int], ...]
+    batch: int = 128
+    peak: float = 0.1
+    warmup: float = 0.2
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    flip: bool = True
+
+    @property
+    def epochs(self) -> int:
+        return sum(epochs for epochs, _ in self.crops)
+
+    def crop(self, epoch: int) -> int:
+        """The side of the crops in `epoch`, counted from 0."""
+        for epochs, side in self.crops:
+            if epoch < epochs:
+                return side
+            epoch -= epochs
+        raise IndexError("epoch beyond the schedule")
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate at `step` of `steps`."""
+        rise = max(1, int(self.warmup * steps))
+        if step < rise:
+            return self.peak * (step + 1) / rise
+        return self.peak * (steps - step) / (steps - rise)
+
+
+SCHEDULES: dict[str, Schedule] = {
+    "vgg11_bn-cifar10": Schedule(crops=((21, 32),)),
+    "resnet18-cifar10": Schedule(crops=((2, 20), (5, 24), (3, 32))),
+    "resnet20-cifar10": Schedule(crops=((20, 32),), label_smoothing=0.0),
+    "vgg11_bn-digits": Schedule(crops=((30, 32),), batch=64, flip=False),
+    "resnet18-digits": Schedule(crops=((30, 32),), batch=64, flip=False),
+}
+
+
+def augmented(pixels: Tensor, side: int, mirrored: Tensor, generator: torch.Generator) -> Tensor:
+    """Random crops of `side`, left and right exchanged where `mirrored` (b,) says so.
+
+    (b, 3, 32, 32) → (b, 3, s, s) uint8. Crops of the full side are taken from the image with 4
+    reflected pixels around it.
+    """
+    border = 4 if side == data.SIZE else 0
+    if border:
+        pixels = F.pad(pixels.float(), (border,) * 4, mode="reflect").to(torch.uint8)
+    count, _, height, width = pixels.shape
+    top = torch.randint(0, height - side + 1, (count, 1), generator=generator)
+    left = torch.randint(0, width - side + 1, (count, 1), generator=generator)
+    rows = top + torch.arange(side)  # (b, s)
+    columns = left + torch.arange(side)  # (b, s)
+    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    image = torch.arange(count)[:, None, None]
+    crops = pixels.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]]
+    return crops.permute(0, 3, 1, 2)  # (b, 3, s, s)
+
+
+def train(
+    module: nn.Module,
+    images: data.ImageSet,
+    schedule: Schedule,
+    seed: int,
+    checkpoint: Path | None = None,
+    report: Callable[[str], None] = lambda line: None,
+    bfloat16: bool = True,
+) -> nn.Module:
+    """Train `module` in place of its initial weights and return it, in evaluation mode.
+
+    Parameters
+    ----------
+    checkpoint : file to write after every epoch, and to go on from if it is there.
+    report : is given a line of progress a few times an epoch.
+    bfloat16 : autocast the forward and backward pass to bfloat16.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    module = module.to(device, memory_format=torch.channels_last).train()
+    matrices = [p for p in module.parameters() if p.ndim > 1]
+    vectors = [p for p in module.parameters() if p.ndim <= 1]  # biases and batch norm: no decay
+    optimiser = torch.optim.SGD(
+        [
+            {"params": matrices, "weight_decay": schedule.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ],
+        lr=schedule.peak,
+        momentum=schedule.momentum,
+        nesterov=True,
+    )
+    first = 0
+    if checkpoint and checkpoint.exists():
+        saved = torch.load(checkpoint, map_location=device, weights_only=True)
+        module.load_state_dict(saved["module"])
+        optimiser.load_state_dict(saved["optimiser"])
+        first = saved["epoch"]
+        report(f"going on after epoch {first} from {checkpoint}")
+    # Every image is seen mirrored in every other epoch, half of them in the even ones (Jordan 2024).
+    parity = torch.randint(0, 2, (len(images),), generator=torch.Generator().manual_seed(seed))
+    per_epoch = len(images) // schedule.batch
+    steps = per_epoch * schedule.epochs
+    begun, done = time.monotonic(), 0
+    for epoch in range(first, schedule.epochs):
+        generator = torch.Generator().manual_seed(seed * 1000 + epoch)
+        order = torch.randperm(len(images), generator=generator)
+        side = schedule.crop(epoch)
+        loss_sum = right = seen = 0
+        for index in range(per_epoch):
+            chosen = order[index * schedule.batch : (index + 1) * schedule.batch]
+            mirrored = ((parity[chosen] + epoch) % 2 == 1) & schedule.flip
+            pixels = augmented(images.images[chosen], side, mirrored, generator)
+            x = images.normalised(pixels.to(device))
+            y = images.labels[chosen].to(device)
+            for group in optimiser.param_groups:
+                group["lr"] = schedule.rate(epoch * per_epoch + index, steps)
+            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                logits = module(x).float()
+            loss = F.cross_entropy(logits, y, label_smoothing=schedule.label_smoothing)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            loss_sum += loss.item() * len(y)
+            right += int((logits.argmax(1) == y).sum())
+            seen += len(y)
+            done += 1
+            if index % max(1, per_epoch // 4) == 0 or index == per_epoch - 1:
+                spent = time.monotonic() - begun
+                left = spent / done * (steps - first * per_epoch - done)
+                report(
+                    f"epoch {epoch + 1}/{schedule.epochs}, batch {index + 1}/{per_epoch}, crops of "
+                    f"{side}: loss {loss_sum / seen:.3f}, training accuracy "
+                    f"{100 * right / seen:.1f} %, {spent / 60:.1f} min spent, at this pace "
+                    f"{left / 60:.0f} min left"
+                )
+        if checkpoint:
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            partial = checkpoint.with_suffix(".partial")
+            torch.save(
+                {
+                    "module": module.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "epoch": epoch + 1,
+                },
+                partial,
+            )
+            partial.replace(checkpoint)
+    return module.eval()
+
+
+def run_key(name: str, schedule: Schedule, seed: int, images: data.ImageSet) -> str:
+    """Sixteen digits that change with anything that changes the outcome of a training run."""
+    told = json.dumps([name, dataclasses.asdict(schedule), seed, images.fingerprint])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def processor() -> str:
+    """The name of the processor, as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m core.training",
+        description="Train a network of the zoo, resumably, and store weights and card.",
+    )
+    parser.add_argument("name", choices=list(SCHEDULES), help="the network to train")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights and images (0)")
+    parser.add_argument("--threads", type=int, help="threads of the processor (all of them)")
+    parser.add_argument(
+        "--data-dir", help=f"folder of images (${data.FOLDER_VARIABLE}, else the cache directory)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=zoo.WEIGHTS, help="folder for weights and card (assets/weights)"
+    )
+    parser.add_argument(
+        "--checkpoints",
+        type=Path,
+        default=data.cache_folder() / "training",
+        help="folder for the checkpoint of each epoch (the cache directory)",
+    )
+    chosen = parser.parse_args(arguments)
+    started = time.monotonic()
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
+    try:
+        row, schedule = zoo.network(chosen.name), SCHEDULES[chosen.name]
+        training = data.images(row.images, "train", chosen.data_dir)
+        testing = data.images(row.images, "test", chosen.data_dir)
+        torch.manual_seed(chosen.seed)
+        module = row.build()
+        key = run_key(chosen.name, schedule, chosen.seed, training)
+        checkpoint = chosen.checkpoints / f"{chosen.name}-{key}.pt"
+        print(f"{chosen.name}: {len(training)} images of {training.title}", flush=True)
+        module = train(
+            module, training, schedule, chosen.seed, checkpoint,
+            lambda line: print(line, flush=True),
+        )  # fmt: skip
+        chosen.out.mkdir(parents=True, exist_ok=True)
+        weights = chosen.out / f"{chosen.name}.safetensors"
+        zoo.save(module.cpu().to(memory_format=torch.contiguous_format), weights)
+        stored = evaluate.accuracy(zoo.load(chosen.name, chosen.out), testing)
+        write_card(chosen, schedule, training, stored, weights)
+    except ExplorerError as error:
+        print(error, file=sys.stderr)
+        return 1
+    minutes = (time.monotonic() - started) / 60
+    print(f"{chosen.name}: {stored}; {minutes:.1f} minutes; {weights}")
+    return 0
+
+
+def write_card(
+    chosen: argparse.Namespace,
+    schedule: Schedule,
+    training: data.ImageSet,
+    stored: evaluate.Accuracy,
+    weights: Path,
+) -> None:
+    """Write the JSON card beside the weights: how they were made and what they are worth."""
+    command = ["python", "-m", "core.training", chosen.name, "--seed", str(chosen.seed)]
+    if chosen.data_dir or os.environ.get(data.FOLDER_VARIABLE):
+        command += ["--data-dir", "FOLDER"]
+    module = zoo.load(chosen.name, chosen.out)
+    card = zoo.ModelCard(
+        name=chosen.name,
+        command=shlex.join(command),
+        data=training.title,
+        images=training.name,
+        seed=chosen.seed,
+        epochs=schedule.epochs,
+        schedule=dataclasses.asdict(schedule),
+        versions={"python": platform.python_version(), "torch": torch.__version__},
+        date=datetime.date.today().isoformat(),
+        machine=f"{processor()}, {os.cpu_count()} cores"
+        + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
+        parameters=sum(p.numel() for p in module.parameters()),
+        accuracy=stored.mean,
+        tested=stored.total,
+        sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+    )
+    text = json.dumps(dataclasses.asdict(card), indent=2, ensure_ascii=False)
+    weights.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
