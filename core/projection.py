@@ -1,0 +1,91 @@
+"""From a plan, or a set of kept channels, to the two matrices that shrink a group.
+
+`merge` (m, n) multiplies the tensors that produce or follow the channels, `unmerge` (n, m) those
+that consume them. With a plan P of marginals μ and ν (Theus et al. 2024, section 3.3; its released
+code, `released`, differs from its text, `average`):
+
+    rule         merge                              unmerge
+    select       rows of the identity               columns of the identity
+    released     (P / μ)ᵀ                           its transpose
+    average      (P / ν)ᵀ                           its transpose
+    preserving   (P / ν)ᵀ weighted by importance    P / μ
+    repaired     as preserving, then every row rescaled (`core.repair`)   P / μ
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.transport import TransportPlan
+
+
+@dataclass(frozen=True)
+class Projection:
+    """`merge` (m, n) float64 for producers and followers, `unmerge` (n, m) for consumers."""
+
+    merge: Tensor
+    unmerge: Tensor
+
+
+def select(kept: Tensor, width: int) -> Projection:
+    """Plain pruning: the kept channels stay as they are, the others are deleted."""
+    identity = torch.eye(width, dtype=torch.float64)
+    return Projection(identity[kept], identity[:, kept])
+
+
+def _shares(mass: Tensor, axis: int) -> Tensor:
+    """`mass` divided by its sums along `axis`; a line without any mass stays zero."""
+    total = mass.sum(axis, keepdim=True)
+    return torch.where(total > 0, mass / total.clamp_min(1e-300), 0.0)
+
+
+def _released(mass: Tensor, scores: Tensor) -> Projection:
+    leaving = _shares(mass, 1)  # (n, m): each source's shares sum to 1
+    return Projection(leaving.T, leaving)
+
+
+def _average(mass: Tensor, scores: Tensor) -> Projection:
+    arriving = _shares(mass, 0)  # (n, m): each target's shares sum to 1
+    return Projection(arriving.T, arriving)
+
+
+def _preserving(mass: Tensor, scores: Tensor) -> Projection:
+    weighted = mass * scores[:, None]
+    # A target whose sources have no importance at all falls back to their plain mean.
+    idle = weighted.sum(0) <= 0
+    weighted = torch.where(idle[None], mass, weighted)
+    return Projection(_shares(weighted, 0).T, _shares(mass, 1))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A row of `RULES`: what it does in one line, and (mass (n, m), scores (n,)) → Projection.
+
+    `project` is None for plain pruning, which needs no plan; `repaired` asks for variance repair.
+    """
+
+    about: str
+    project: Callable[[Tensor, Tensor], Projection] | None
+    repaired: bool = False
+
+
+RULES: dict[str, Rule] = {
+    "select": Rule("plain pruning: discarded channels are deleted", None),
+    "released": Rule("the paper's code: sums channels, both sides with the same matrix", _released),
+    "average": Rule("the paper's text: averages channels, both sides with the same matrix", _average),
+    "preserving": Rule(
+        "averages what is produced, sums what is consumed: exact on duplicates", _preserving
+    ),
+    "repaired": Rule(
+        "preserving, then each channel's lost variance is restored, without data", _preserving, True
+    ),
+}
+
+
+def projection(rule: str, plan: TransportPlan, scores: Tensor) -> Projection:
+    """The two matrices of a rule that transports (`RULES[rule].project` is not None)."""
+    return RULES[rule].project(plan.mass, scores)

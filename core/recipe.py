@@ -1,0 +1,145 @@
+"""The recipe: plain values that name everything that changes a number.
+
+The same recipe is the library's argument, the cache key of the app, the link, the export and a
+line in a table of results. Each choice is a key of a table that stands beside the code it chooses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+
+from core.cost import COSTS, FEATURES
+from core.errors import RecipeError
+from core.graph import DependencyGraph
+from core.importance import IMPORTANCES
+from core.measures import MASSES
+from core.projection import RULES
+from core.transport import SOLVERS
+
+#: For every field with a fixed set of choices, the table whose keys they are.
+CHOICES: dict[str, dict[str, str]] = {
+    "importance": {name: choice.about for name, choice in IMPORTANCES.items()},
+    "rule": {name: rule.about for name, rule in RULES.items()},
+    "solver": {name: solver.about for name, solver in SOLVERS.items()},
+    "source": {name: mass.about for name, mass in MASSES.items()},
+    "target": {name: mass.about for name, mass in MASSES.items()},
+    "cost": {name: cost.about for name, cost in COSTS.items()},
+    "features": dict(FEATURES),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to do with a network.
+
+    Attributes
+    ----------
+    groups : indices of the groups to shrink, or "all"; group 0 is nearest the output.
+    sparsity : share of a group's channels to discard, 0 ≤ sparsity < 1.
+    importance : how channels are scored, a key of `core.importance.IMPORTANCES`.
+    rule : how a plan becomes a smaller group, a key of `core.projection.RULES`.
+    solver : how the transport problem is solved, a key of `core.transport.SOLVERS`.
+    epsilon : strength of the entropy for `sinkhorn`, as a share of the mean cost.
+    source, target : masses of all channels and of those that stay, keys of
+        `core.measures.MASSES`.
+    cost : distance between channels, a key of `core.cost.COSTS`.
+    features : what a channel's features hold, a key of `core.cost.FEATURES`.
+    seed : seed of whatever is drawn at random.
+    """
+
+    groups: tuple[int, ...] | str = (0,)
+    sparsity: float = 0.5
+    importance: str = "l1"
+    rule: str = "released"
+    solver: str = "exact"
+    epsilon: float = 0.05
+    source: str = "uniform"
+    target: str = "uniform"
+    cost: str = "l1"
+    features: str = "by-rule"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.groups, list):
+            object.__setattr__(self, "groups", tuple(self.groups))
+        if self.groups != "all":
+            whole = isinstance(self.groups, tuple) and all(type(g) is int for g in self.groups)
+            if not whole or not self.groups:
+                raise RecipeError(
+                    f'groups must be a tuple of indices such as (0, 3), or "all"; got {self.groups!r}.'
+                )
+            if len(set(self.groups)) < len(self.groups):
+                raise RecipeError(f"groups names a group twice: {self.groups}.")
+        number = isinstance(self.sparsity, (int, float)) and not isinstance(self.sparsity, bool)
+        if not number or not 0 <= self.sparsity < 1:
+            raise RecipeError(
+                f"sparsity must lie between 0 and 1 (1 excluded: a channel must stay); got "
+                f"{self.sparsity!r}."
+            )
+        if not isinstance(self.epsilon, (int, float)) or not 0 < self.epsilon < math.inf:
+            raise RecipeError(f"epsilon must be a positive number; got {self.epsilon!r}.")
+        if type(self.seed) is not int or self.seed < 0:
+            raise RecipeError(f"seed must be a whole number of at least 0; got {self.seed!r}.")
+        for field, choices in CHOICES.items():
+            value = getattr(self, field)
+            if value not in choices:
+                raise RecipeError(
+                    f"There is no {field} called {value!r}. Known: {', '.join(choices)}."
+                )
+
+    def chosen(self, graph: DependencyGraph) -> tuple[int, ...]:
+        """The indices of the groups meant, checked against those there are.
+
+        Raises
+        ------
+        RecipeError
+            If the network has no group of that index.
+        """
+        known = range(len(graph.groups))
+        if self.groups == "all":
+            return tuple(known)
+        for index in self.groups:
+            if index not in known:
+                raise RecipeError(
+                    f"There is no group {index}: this network has the groups 0 to {len(known) - 1}."
+                    if known
+                    else "This network has no group that can shrink."
+                )
+        return self.groups
+
+    def replace(self, **changes) -> Recipe:
+        """The same recipe with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def as_dict(self) -> dict:
+        """Plain values, as JSON keeps them."""
+        told = dataclasses.asdict(self)
+        told["groups"] = "all" if self.groups == "all" else list(self.groups)
+        return told
+
+    @classmethod
+    def from_dict(cls, told: dict) -> Recipe:
+        """The recipe of `as_dict`.
+
+        Raises
+        ------
+        RecipeError
+            If a field is unknown or a value not allowed.
+        """
+        fields = {field.name for field in dataclasses.fields(cls)}
+        if unknown := set(told) - fields:
+            raise RecipeError(
+                f"A recipe has no field {', '.join(sorted(unknown))}. Known: "
+                f"{', '.join(sorted(fields))}."
+            )
+        return cls(**told)
+
+    @property
+    def key(self) -> str:
+        """Sixteen digits that change with any field."""
+        text = json.dumps(self.as_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,78 @@
+"""Give averaged channels back the variance that averaging took, without any data.
+
+A pre-activation normalised by batch norm has mean β and standard deviation |γ| on the training
+data. Inputs that are white make its correlations those of the weight rows, R. A fused channel a·z
+then has variance aᵀ(|γ| R |γ|)a, where a channel like its parents would have a standard deviation
+of Σⱼ aⱼ|γⱼ|: rescaling its row by the ratio, around its mean, restores it (cf. REPAIR, Jordan et
+al. 2023, which measures both on data).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.cost import normalised
+from core.graph import PRODUCES, Group, Layer
+from core.importance import State, channel_rows
+
+#: A fused channel is never made louder than this: parents that cancel out leave nothing to repair.
+LARGEST_RATIO = 10.0
+
+
+@dataclass(frozen=True)
+class Repair:
+    """For one producing layer: `ratio` (m,) multiplies a fused row, around the mean `centre` (m,)."""
+
+    ratio: Tensor
+    centre: Tensor
+
+
+def repairs(
+    original: State, folded: State, group: Group, layers: Mapping[str, Layer], merge: Tensor
+) -> dict[str, Repair]:
+    """The repair of every layer that produces a group, by the layer's name.
+
+    Parameters
+    ----------
+    original, folded : the state before and after folding batch norm.
+    merge : (m, n) matrix of the fused channels; rows may sum to anything.
+
+    Where a layer has no batch norm its inputs are taken as white, of mean zero and variance one:
+    a row's norm stands in for |γ|, the bias for β.
+    """
+    found = {}
+    for coupling in group.of(PRODUCES):
+        layer = layers[coupling.layer]
+        if coupling.tensor != layer.weight:
+            continue
+        rows = channel_rows(folded, coupling)  # (count, d)
+        part = merge[:, coupling.first : coupling.first + coupling.count]  # (m, count)
+        if layer.norm:
+            deviation = original[f"{layer.norm}.weight"].double().abs()
+            centre = original[f"{layer.norm}.bias"].double()
+        else:
+            deviation = rows.norm(dim=1)
+            bias = original[layer.bias] if layer.bias else torch.zeros(len(rows))
+            centre = bias.double()
+        found[layer.name] = Repair(
+            variance_ratio(part, deviation, normalised(rows)), part @ centre
+        )
+    return found
+
+
+def variance_ratio(merge: Tensor, deviation: Tensor, directions: Tensor) -> Tensor:
+    """Wanted over expected standard deviation of each fused channel: (m,) float64.
+
+    Parameters
+    ----------
+    merge : (m, n). deviation : (n,) standard deviations. directions : (n, d) unit weight rows.
+    """
+    spread = merge * deviation  # (m, n)
+    expected = (spread @ directions).norm(dim=1)  # √(aᵀ |γ| R |γ| a) with R = directions·directionsᵀ
+    wanted = spread.sum(1)
+    ratio = torch.where(expected > 0, wanted / expected.clamp_min(1e-300), 1.0)
+    return ratio.clamp(0.0, LARGEST_RATIO)
