@@ -1,0 +1,101 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.compat import torchvision
+from core.data import CIFAR10_CLASSES, FOLDER_VARIABLE
+
+
+@pytest.fixture
+def isolated_home(tmp_path, monkeypatch):
+    """An empty cache directory of the test's own, and no word from outside on data or proxies."""
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    return cache
+
+
+@dataclass
+class FakeCifar:
+    """A tiny CIFAR whose checksums torchvision takes for the published ones."""
+
+    kind: type
+    files: dict[str, bytes]
+
+    def put(self, root: Path) -> Path:
+        """Write the files in their official layout below `root`."""
+        place = root / self.kind.base_folder
+        place.mkdir(parents=True)
+        for name, content in self.files.items():
+            (place / name).write_bytes(content)
+        return place
+
+    def archive(self) -> bytes:
+        """The files as the official `.tar.gz`."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+            for name, content in self.files.items():
+                info = tarfile.TarInfo(f"{self.kind.base_folder}/{name}")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        return packed.getvalue()
+
+
+@pytest.fixture
+def fake_cifar(monkeypatch):
+    """Makes a FakeCifar: 4 images in each training file, 20 to test on.
+
+    In every image, green is the label and blue is 200, so that a test can tell whether pixels and
+    labels stayed together; red is noise, which doesn't compress.
+    """
+
+    def make(name: str) -> FakeCifar:
+        kind = {
+            "cifar10": torchvision.datasets.CIFAR10,
+            "cifar100": torchvision.datasets.CIFAR100,
+        }[name]
+        classes = list(CIFAR10_CLASSES) if name == "cifar10" else [f"c{i:02}" for i in range(100)]
+        noise = np.random.default_rng(0)
+
+        def batch(count: int) -> bytes:
+            labels = [(7 * i) % len(classes) for i in range(count)]
+            pixels = np.empty((count, 3, 1024), np.uint8)
+            pixels[:, 0] = noise.integers(0, 256, (count, 1024))
+            pixels[:, 1] = np.array(labels)[:, None]
+            pixels[:, 2] = 200
+            key = "labels" if name == "cifar10" else "fine_labels"
+            return pickle.dumps({"data": pixels.reshape(count, 3072), key: labels})
+
+        files = {file: batch(4) for file, _ in kind.train_list}
+        files |= {file: batch(20) for file, _ in kind.test_list}
+        files[kind.meta["filename"]] = pickle.dumps({kind.meta["key"]: classes})
+        md5 = {file: hashlib.md5(content).hexdigest() for file, content in files.items()}
+        monkeypatch.setattr(kind, "train_list", [[file, md5[file]] for file, _ in kind.train_list])
+        monkeypatch.setattr(kind, "test_list", [[file, md5[file]] for file, _ in kind.test_list])
+        monkeypatch.setattr(kind, "meta", kind.meta | {"md5": md5[kind.meta["filename"]]})
+        return FakeCifar(kind, files)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def cifar10():
+    """CIFAR-10's test images from the data folder; the test is skipped where there are none."""
+    import core
+
+    try:
+        return core.images("cifar10")
+    except core.DataError as error:
+        pytest.skip(f"needs CIFAR-10 in the folder of ${FOLDER_VARIABLE}: {error}")
