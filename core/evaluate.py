@@ -63,11 +63,7 @@ def accuracy(
     DataError
         If the set is empty, or the network tells another number of classes apart.
     """
-    last = None
-    for last in running_accuracy(module, images, limit, batch):
-        pass
-    if last is None:
-        raise DataError(f"There are no images to test on in {images.title}.")
+    *_, last = running_accuracy(module, images, limit, batch)
     return last
 
 
@@ -81,19 +77,41 @@ def running_accuracy(
     DataError
         If the network tells another number of classes apart than the images have.
     """
+    check_classes(module, images)
+    total = len(images) if limit is None else min(limit, len(images))
+    correct = 0
+    for start in range(0, total, batch):
+        stop = min(start + batch, total)
+        correct += count_right(module, images, start, stop)
+        yield Accuracy(correct, stop)
+
+
+def count_right(module: nn.Module, images: ImageSet, start: int, stop: int) -> int:
+    """How many of the images `start` to `stop` the network names right."""
     device = next(module.parameters()).device
-    correct = total = 0
-    for x, y in images.batches(batch, limit):
-        with torch.inference_mode():
-            logits = module(x.to(device))
-        if logits.shape[1] != len(images.classes):
-            raise DataError(
-                f"The network tells {logits.shape[1]} classes apart, the images of "
-                f"{images.title} have {len(images.classes)}. Choose images it was trained for."
-            )
-        correct += int((logits.argmax(1).cpu() == y).sum())
-        total += len(y)
-        yield Accuracy(correct, total)
+    with torch.inference_mode():
+        logits = module(images.normalised(images.images[start:stop]).to(device))
+    return int((logits.argmax(1).cpu() == images.labels[start:stop]).sum())
+
+
+def check_classes(module: nn.Module, images: ImageSet) -> None:
+    """Run one image through the network and compare what it tells apart with what there is.
+
+    Raises
+    ------
+    DataError
+        If there is no image, or the numbers of classes differ.
+    """
+    if not len(images):
+        raise DataError(f"There are no images to test on in {images.title}.")
+    device = next(module.parameters()).device
+    with torch.inference_mode():
+        told = module(images.normalised(images.images[:1]).to(device)).shape[1]
+    if told != len(images.classes):
+        raise DataError(
+            f"The network tells {told} classes apart, the images of {images.title} have "
+            f"{len(images.classes)}. Choose images it was trained for."
+        )
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ class Node:
 
 @dataclass(frozen=True)
 class DependencyGraph:
-    """The groups of a network (0 is nearest the output), its layers with weights, its operations."""
+    """The groups of a network (0 is nearest the output), its layers and its operations."""
 
     groups: tuple[Group, ...]
     layers: dict[str, Layer]
@@ -368,9 +368,10 @@ class _Walk:
         return flows[0]
 
     def _refusal(self, node: torch.fx.Node, what: str) -> Unsupported:
-        where = f"module {node.target!r}" if node.op == "call_module" else f"operation {node.name!r}"
+        called = node.op == "call_module"
+        where = f"module {node.target!r}" if called else f"operation {node.name!r}"
         inside = list(node.meta.get("nn_module_stack", {}))
-        if node.op != "call_module" and inside:
+        if inside and not called:
             where += f" in module {inside[-1]!r}"
         return Unsupported(
             f"The {where} {what}, whose effect on channels is not known here. Replace it by a "
@@ -453,7 +454,7 @@ def _runs(members: list[int], positions: np.ndarray) -> list[tuple[int, int, int
     Within a stretch each channel owns `repeat` entries in a row and the positions rise by one.
     """
     blocks: list[list[int]] = []  # group, start, position, length
-    for entry, (place, position) in enumerate(zip(members, positions)):
+    for entry, (place, position) in enumerate(zip(members, positions, strict=True)):
         if blocks and blocks[-1][0] == place and (place < 0 or blocks[-1][2] == position):
             blocks[-1][3] += 1
         else:

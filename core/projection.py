@@ -76,7 +76,9 @@ class Rule:
 RULES: dict[str, Rule] = {
     "select": Rule("plain pruning: discarded channels are deleted", None),
     "released": Rule("the paper's code: sums channels, both sides with the same matrix", _released),
-    "average": Rule("the paper's text: averages channels, both sides with the same matrix", _average),
+    "average": Rule(
+        "the paper's text: averages channels, both sides with the same matrix", _average
+    ),
     "preserving": Rule(
         "averages what is produced, sums what is consumed: exact on duplicates", _preserving
     ),

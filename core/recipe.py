@@ -70,7 +70,8 @@ class Recipe:
             whole = isinstance(self.groups, tuple) and all(type(g) is int for g in self.groups)
             if not whole or not self.groups:
                 raise RecipeError(
-                    f'groups must be a tuple of indices such as (0, 3), or "all"; got {self.groups!r}.'
+                    'groups must be a tuple of indices such as (0, 3), or "all"; got '
+                    f"{self.groups!r}."
                 )
             if len(set(self.groups)) < len(self.groups):
                 raise RecipeError(f"groups names a group twice: {self.groups}.")

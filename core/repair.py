@@ -25,7 +25,7 @@ LARGEST_RATIO = 10.0
 
 @dataclass(frozen=True)
 class Repair:
-    """For one producing layer: `ratio` (m,) multiplies a fused row, around the mean `centre` (m,)."""
+    """For one producing layer: `ratio` (m,) multiplies fused rows, around their mean `centre`."""
 
     ratio: Tensor
     centre: Tensor
@@ -72,7 +72,8 @@ def variance_ratio(merge: Tensor, deviation: Tensor, directions: Tensor) -> Tens
     merge : (m, n). deviation : (n,) standard deviations. directions : (n, d) unit weight rows.
     """
     spread = merge * deviation  # (m, n)
-    expected = (spread @ directions).norm(dim=1)  # √(aᵀ |γ| R |γ| a) with R = directions·directionsᵀ
+    # √(aᵀ |γ| R |γ| a) with R = directions · directionsᵀ
+    expected = (spread @ directions).norm(dim=1)
     wanted = spread.sum(1)
     ratio = torch.where(expected > 0, wanted / expected.clamp_min(1e-300), 1.0)
     return ratio.clamp(0.0, LARGEST_RATIO)

@@ -46,7 +46,9 @@ class Solver:
     """A row of `SOLVERS`: what it is in one line, and (μ, ν, C, ε) → P, iterations, converged."""
 
     about: str
-    solve: Callable[[np.ndarray, np.ndarray, np.ndarray, float], tuple[np.ndarray, int | None, bool]]
+    solve: Callable[
+        [np.ndarray, np.ndarray, np.ndarray, float], tuple[np.ndarray, int | None, bool]
+    ]
 
 
 def _exact(mu, nu, costs, epsilon):
