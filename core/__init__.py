@@ -13,7 +13,8 @@ from core.errors import (
     WeightsError,
 )
 from core.evaluate import Accuracy, accuracy, size
-from core.graph import DependencyGraph, trace
+from core.graph import trace
+from core.groups import DependencyGraph
 from core.recipe import Recipe
 from core.zoo import ModelCard, card, load
 

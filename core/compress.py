@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from core import surgery
 from core.cost import channel_features, pairwise, with_bias
-from core.graph import DependencyGraph
+from core.groups import DependencyGraph
 from core.importance import scores
 from core.measures import Measures, measures
 from core.projection import RULES, Projection, projection, select

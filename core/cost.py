@@ -16,7 +16,7 @@ import torch
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from core.graph import CONSUMES, FOLLOWS, PRODUCES, Group, Layer
+from core.groups import CONSUMES, FOLLOWS, PRODUCES, Group, Layer
 from core.importance import State, channel_rows
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sklearn.decomposition import PCA
+import torch
 from sklearn.manifold import trustworthiness
+from sklearn.metrics import euclidean_distances
 from torch import Tensor
 
 from core import surgery
@@ -43,7 +45,7 @@ Box = tuple[tuple[float, float], tuple[float, float]]
 
 # Numba's plainest threads, which it takes where it finds no others, end the process when two
 # threads of Python use them at once.
-_UMAP = threading.Lock()
+_ONE_AT_A_TIME = threading.Lock()
 _WARM = threading.Event()
 
 
@@ -90,6 +92,7 @@ class Embedding:
     explained : for PCA, the share of the variance along each of the two axes.
     trustworthiness : of `before`, 0 to 1: whether neighbours in the picture are neighbours by the
         recipe's cost as well. None for fewer than three channels.
+    place : where features of the group lie, (k, d) → (k, 2).
     """
 
     method: str
@@ -97,10 +100,10 @@ class Embedding:
     box: Box
     explained: tuple[float, float] | None
     trustworthiness: float | None
+    place: Callable[[Tensor], np.ndarray]
     _prepared: Prepared
     _index: int
     _bias: bool
-    _place: _Plane | _Manifold
     _known: Mapping[bytes, np.ndarray]
 
     def after(self, step: Step) -> np.ndarray:
@@ -114,7 +117,7 @@ class Embedding:
         known = self._known.get(_fingerprint(step))
         if known is not None:
             return known
-        return self._place(fused_features(self._prepared, self._index, step, self._bias))
+        return self.place(fused_features(self._prepared, self._index, step, self._bias))
 
 
 def embed(prepared: Prepared, index: int, recipe: Recipe, method: str = "pca") -> Embedding:
@@ -155,7 +158,7 @@ def embed(prepared: Prepared, index: int, recipe: Recipe, method: str = "pca") -
     known: dict[bytes, np.ndarray] = {}
     explained = None
     if method == "umap" and width >= FEWEST:
-        plane = _Plane(features, COMPONENTS, recipe.seed)
+        plane = _Plane(features, COMPONENTS)
         steps = [] if RULES[recipe.rule].project is None else [
             plan_group(prepared, index, recipe.replace(sparsity=sparsity))
             for sparsity in SPARSITIES
@@ -164,12 +167,12 @@ def embed(prepared: Prepared, index: int, recipe: Recipe, method: str = "pca") -
         parts = [plane(features)]
         parts += [plane(fused_features(prepared, index, step, bias)) for step in steps]
         place = _Manifold(plane, np.concatenate(parts), min(15, width - 1), recipe.seed)
-        before, *afters = np.split(place.points, np.cumsum([len(part) for part in parts])[:-1])
-        known = {_fingerprint(step): after for step, after in zip(steps, afters)}
-        box = _box(place.points, 0.04)
+        before, *afters = np.split(place.picture, np.cumsum([len(part) for part in parts])[:-1])
+        known = {_fingerprint(step): after for step, after in zip(steps, afters, strict=True)}
+        box = _box(place.picture, 0.04)
     else:
         method = "pca"
-        place = _Plane(features, 2, recipe.seed)
+        place = _Plane(features, 2)
         before, explained = place(features), place.explained
         box = _box(before, 0.15)
     trusted = None
@@ -179,68 +182,77 @@ def embed(prepared: Prepared, index: int, recipe: Recipe, method: str = "pca") -
             trustworthiness(costs, before, n_neighbors=nearest, metric="precomputed")
         )
     return Embedding(
-        method, before, box, explained, trusted, prepared, index, bias, place, known
+        method, before, box, explained, trusted, place, prepared, index, bias, known
     )  # fmt: skip
 
 
 class _Plane:
-    """The `count` directions of most variance of features (n, d), as a map (k, d) → (k, count)."""
+    """The `count` directions of most variance of features (n, d), as a map (k, d) → (k, count).
 
-    def __init__(self, features: Tensor, count: int, seed: int) -> None:
+    Exact, from the inner products of the n channels: for 512 channels of 14,000 features faster
+    than a randomised search for 50 directions (0.5 s against 3 s), and nothing in it is random.
+    """
+
+    def __init__(self, features: Tensor, count: int) -> None:
         rows = features.numpy().astype(np.float32)
-        self.count = count
-        self.explained = (0.0, 0.0)
-        self.pca = None
-        axes = min(count, len(rows) - 1, rows.shape[1])
-        if axes > 0:  # a single channel has no directions
-            self.pca = PCA(axes, svd_solver="randomized", random_state=seed)
-            with np.errstate(invalid="ignore"):  # channels that are all alike have no variance
-                self.pca.fit(rows)
-            shares = np.nan_to_num(self.pca.explained_variance_ratio_)
-            self.explained = tuple(float(x) for x in np.append(shares, [0.0, 0.0])[:2])
+        self.centre = rows.mean(0)
+        rows -= self.centre
+        variances, weights = np.linalg.eigh(rows @ rows.T)  # rising
+        variances, weights = variances[::-1][:count], weights[:, ::-1][:, :count]
+        total = float(np.einsum("nd,nd->", rows, rows))
+        # Fewer channels than axes, or channels that are alike: an axis without variance is zero.
+        real = (variances > 1e-6 * total) & (variances > 0)
+        weights = weights * np.sign(weights[np.abs(weights).argmax(0), range(weights.shape[1])])
+        scale = np.where(real, 1 / np.sqrt(np.where(real, variances, 1)), 0)
+        self.axes = np.zeros((rows.shape[1], count), np.float32)
+        self.axes[:, : len(variances)] = rows.T @ (weights * scale)
+        shares = np.zeros(count)
+        shares[: len(variances)] = np.where(real, variances, 0) / (total or 1)
+        self.explained = (float(shares[0]), float(shares[1]))
 
     def __call__(self, features: Tensor) -> np.ndarray:
-        points = np.zeros((len(features), self.count), np.float32)
-        if self.pca is not None:
-            placed = self.pca.transform(features.numpy())
-            points[:, : placed.shape[1]] = placed
-        return points
+        return features.numpy().astype(np.float32) @ self.axes - self.centre @ self.axes
 
 
 class _Manifold:
-    """UMAP of points (k, c) in the components of a plane, as a map (j, d) → (j, 2)."""
+    """UMAP of points (k, c) of a plane, as a map from features (j, d) → (j, 2)."""
 
     def __init__(self, plane: _Plane, points: np.ndarray, neighbours: int, seed: int) -> None:
-        self.plane = plane
-        with _UMAP, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about seeds, threads and clusters that are apart
-            from umap import UMAP  # takes seconds: numba
-
-            # A seed makes it run on one thread, and alike every time on one machine.
-            self.umap = UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit(points)
-        _WARM.set()
-        self.points = self.umap.embedding_
+        self.plane, self.points = plane, points
+        # Distances are made here: UMAP's own take ten times as long.
+        distances = euclidean_distances(points)
+        with _umap() as UMAP:
+            self.umap = UMAP(
+                n_neighbors=neighbours, metric="precomputed", random_state=seed, n_jobs=1
+            ).fit(distances)
+        self.picture = self.umap.embedding_
 
     def __call__(self, features: Tensor) -> np.ndarray:
-        points = self.plane(features)
-        with _UMAP, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return self.umap.transform(points)
+        distances = euclidean_distances(self.plane(features), self.points)
+        with _umap():
+            return self.umap.transform(distances)
+
+
+@contextmanager
+def _umap() -> Iterator[type]:
+    """UMAP's class, for one thread at a time."""
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about distances that are given, and clusters far apart
+        from umap import UMAP  # takes seconds: numba
+
+        yield UMAP
 
 
 def warm() -> None:
-    """Import UMAP and have numba compile it, for a thread at the server's start (15 to 30 s)."""
-    points = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
-    with _UMAP, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from umap import UMAP
-
-        UMAP(n_neighbors=5, random_state=0, n_jobs=1).fit(points).transform(points[:3] + 1)
+    """Import UMAP and have numba compile it: 15 to 30 s, for a thread at the server's start."""
+    points = torch.from_numpy(np.random.default_rng(0).normal(size=(20, 3)))
+    plane = _Plane(points, 2)
+    _Manifold(plane, plane(points), 5, 0)(points[:3] + 1)
     _WARM.set()
 
 
 def is_warm() -> bool:
-    """Whether UMAP is compiled in this process, so that a picture takes seconds, not half a minute."""
+    """Whether UMAP is compiled in this process, so that a picture takes seconds."""
     return _WARM.is_set()
 
 
@@ -258,4 +270,4 @@ def _box(points: np.ndarray, margin: float) -> Box:
     """The ranges of points (k, 2), wider by a share of the longer one on each side."""
     low, high = points.min(0), points.max(0)
     room = margin * float((high - low).max()) or 1.0
-    return tuple((float(a) - room, float(b) + room) for a, b in zip(low, high))
+    return tuple((float(a) - room, float(b) + room) for a, b in zip(low, high, strict=True))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.graph import CONSUMES, PRODUCES, Coupling, Group
+from core.groups import CONSUMES, PRODUCES, Coupling, Group
 
 State = Mapping[str, Tensor]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from core.cost import COSTS, FEATURES
 from core.errors import RecipeError
-from core.graph import DependencyGraph
+from core.groups import DependencyGraph
 from core.importance import IMPORTANCES
 from core.measures import MASSES
 from core.projection import RULES

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from core.cost import normalised
-from core.graph import PRODUCES, Group, Layer
+from core.groups import PRODUCES, Group, Layer
 from core.importance import State, channel_rows
 
 #: A fused channel is never made louder than this: parents that cancel out leave nothing to repair.

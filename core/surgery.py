@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from core.graph import CONSUMES, Coupling, Group, Layer
+from core.groups import CONSUMES, Coupling, Group, Layer
 from core.importance import State
 from core.projection import Projection
 from core.repair import Repair

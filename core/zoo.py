@@ -158,6 +158,11 @@ NETWORKS: dict[str, Network] = {
 }  # fmt: skip
 
 
+def shipped(folder: Path = WEIGHTS) -> tuple[str, ...]:
+    """Names of the networks whose weights are there, in the order of `NETWORKS`."""
+    return tuple(name for name in NETWORKS if (folder / f"{name}.safetensors").exists())
+
+
 def network(name: str) -> Network:
     """The row of `NETWORKS` called `name`.
 

@@ -1,0 +1,104 @@
+"""The only place with caches: recipe → results, shared by everybody, never changed.
+
+Tensors and modules stand in `cache_resource`: they are handed out as they are, and by the rule of
+this house nobody writes into them. What workers ask for stands in `lru_cache`, for no Streamlit
+call may be made off the page. Every cache is bounded; errors are never remembered.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+
+import streamlit as st
+import torch
+
+import core
+from app import jobs
+from core import embedding, zoo
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network with all that is known of it before any recipe."""
+
+    name: str
+    module: torch.nn.Module
+    card: core.ModelCard
+    graph: core.DependencyGraph
+    prepared: core.Prepared
+
+
+@st.cache_resource(max_entries=8, show_spinner="Loading the network …")
+def network(name: str) -> Loaded:
+    """A network of the zoo, traced and folded."""
+    module = core.load(name)
+    graph = core.trace(module, zoo.network(name).input_shape)
+    return Loaded(name, module, zoo.card(name), graph, core.Prepared(module, graph))
+
+
+@st.cache_resource(max_entries=12, show_spinner="Solving the transport problem …")
+def compressed(name: str, recipe: core.Recipe) -> core.Compressed:
+    """`core.compress`, with the folding and the costs of the network shared."""
+    loaded = network(name)
+    return core.compress(loaded.module, loaded.graph, recipe, loaded.prepared)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def size(name: str, recipe: core.Recipe | None) -> core.Size:
+    """Parameters and multiply-accumulates of a network, compressed or (None) as it is."""
+    module = network(name).module if recipe is None else compressed(name, recipe).module
+    return core.size(module, zoo.network(name).input_shape)
+
+
+@lru_cache(maxsize=4)
+def images(name: str, folder: str | None) -> core.ImageSet:
+    """A set of test images (None: of the default folder); for workers, reading may take a while."""
+    return core.images(name, "test", folder)
+
+
+@lru_cache(maxsize=16)
+def tally(module: torch.nn.Module, of: core.ImageSet) -> jobs.Tally:
+    """The shared count of a network's right answers on a set of images, by identity of both."""
+    return jobs.Tally(module, of)
+
+
+def clear() -> None:
+    """Forget everything, for tests."""
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    images.cache_clear()
+    tally.cache_clear()
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def pca(name: str, index: int, recipe: core.Recipe) -> embedding.Embedding:
+    """The PCA picture of a group; `recipe` has sparsity 0, for one picture serves them all."""
+    return embedding.embed(network(name).prepared, index, recipe, "pca")
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def umap(name: str, index: int, recipe: core.Recipe) -> jobs.Job:
+    """The job that fits the UMAP picture of a group, started when first asked for."""
+    loaded = network(name)
+
+    def work(job: jobs.Job) -> embedding.Embedding:
+        job.report(0.0, "Fitting UMAP")
+        return embedding.embed(loaded.prepared, index, recipe, "umap")
+
+    return jobs.Job(work).start()
+
+
+@st.cache_resource(show_spinner=False)
+def warm_up() -> threading.Thread:
+    """Compile UMAP once, in the background, from the server's first page on."""
+    thread = threading.Thread(target=embedding.warm, name="warm-up", daemon=True)
+    thread.start()
+    return thread
+
+
+@st.cache_resource(show_spinner=False)
+def download_job() -> dict[str, jobs.Job | None]:
+    """The one download of this server, whoever started it: {"job": Job or None}."""
+    return {"job": None}

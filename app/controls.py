@@ -1,0 +1,225 @@
+"""Widgets and the link → a choice of network, images and recipe, always valid.
+
+The link carries the choices under the recipe's own names. It is read once, when a session opens;
+afterwards it follows the widgets. A widget's limits hold in the browser only, so everything that
+comes in is checked here before it reaches any work.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import streamlit as st
+
+import core
+from app import cache
+from core import zoo
+from core.errors import ExplorerError
+from core.projection import RULES
+from core.recipe import CHOICES
+
+#: Rules the page compares with plain pruning, which it always shows.
+FUSIONS = {name: rule for name, rule in RULES.items() if rule.project is not None}
+
+#: Sparsity in percent: the slider's ends and step. Nine tenths is where groups are all but gone.
+LEAST, MOST, STEP = 5, 95, 5
+
+#: The choices of a recipe that have a table: field → {key: one line}.
+TABLES: dict[str, dict[str, str]] = CHOICES | {
+    "rule": {name: row.about for name, row in FUSIONS.items()}
+}
+DEFAULT = core.Recipe(groups=(6,), sparsity=0.5)
+#: The session's choices that are widgets' values.
+CHOSEN = ("group", "percent", *TABLES, "epsilon", "seed")
+#: Always in the link; the others only where they differ from the default.
+ALWAYS = ("network", "group", "sparsity", "importance", "rule", "solver")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the person has chosen: a network's name and a recipe for one of its groups."""
+
+    network: str
+    group: int
+    recipe: core.Recipe
+
+    @property
+    def pruning(self) -> core.Recipe:
+        """The same with plain pruning, its fields for transport at their defaults.
+
+        They change nothing for pruning, so that all fusions of a group share one pruned network.
+        """
+        kept = {name: getattr(self.recipe, name) for name in ("sparsity", "importance", "seed")}
+        return core.Recipe(groups=self.recipe.groups, rule="select", **kept)
+
+
+def read_link(default_network: str) -> list[str]:
+    """Fill the session's choices from the link, once; return a note for each thing not taken."""
+    state = st.session_state
+    if "network" in state:
+        return []
+    notes: list[str] = []
+    given = st.query_params
+
+    def choice(name: str, allowed, default):
+        value = given.get(name, default)
+        if value not in allowed:
+            notes.append(
+                f"The link asks for {name} “{_shown(value)}”, which does not exist; “{default}” is "
+                f"shown instead. Possible: {', '.join(map(str, allowed))}."
+            )
+            value = default
+        state[name] = value
+
+    def number(name: str, low: float, high: float, default, whole: bool):
+        text = given.get(name, str(default))
+        try:
+            value = int(text) if whole else float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:  # also if it is not a number
+            notes.append(
+                f"The link asks for {name} “{_shown(text)}”; it must lie between {low} and {high}. "
+                f"{default} is shown instead."
+            )
+            value = default
+        return value
+
+    choice("network", zoo.shipped(), default_network)
+    for name, table in TABLES.items():
+        choice(name, tuple(table), getattr(DEFAULT, name))
+    share = number("sparsity", LEAST / 100, MOST / 100, DEFAULT.sparsity, whole=False)
+    state["percent"] = round(100 * share / STEP) * STEP
+    if abs(state["percent"] - 100 * share) > 1e-6:
+        notes.append(
+            f"The link asks for a sparsity of {share}; the slider moves in steps of {STEP} %, "
+            f"{state['percent'] / 100} is shown."
+        )
+    state["epsilon"] = number("epsilon", 0.005, 1.0, DEFAULT.epsilon, whole=False)
+    state["seed"] = number("seed", 0, 9999, DEFAULT.seed, whole=True)
+    try:
+        groups = len(cache.network(state["network"]).graph.groups)
+    except ExplorerError:
+        groups = 0  # the page says what is wrong with the network
+    if groups:
+        fallback = min(6, groups - 1)
+        state["group"] = number("group", 0, groups - 1, fallback, whole=True)
+    state["kept_choices"] = {name: state[name] for name in CHOSEN if name in state}
+    known = {*ALWAYS, *TABLES, "epsilon", "seed", "embed", "embed_options"}
+    for name in given:
+        if name not in known:
+            notes.append(f"The link holds “{_shown(name)}”, which means nothing here.")
+    return notes
+
+
+def _shown(text: object) -> str:
+    text = "".join(c for c in str(text) if c.isprintable() and c not in "`*_[]<>$\\")
+    return text if len(text) <= 40 else text[:40] + "…"
+
+
+def write_link(choice: Choice) -> None:
+    """Let the link follow the choices."""
+    recipe = choice.recipe
+    link = {
+        "network": choice.network,
+        "group": str(choice.group),
+        "sparsity": f"{recipe.sparsity:g}",
+        "importance": recipe.importance,
+        "rule": recipe.rule,
+        "solver": recipe.solver,
+    }
+    for name in ("source", "target", "cost", "features", "epsilon", "seed"):
+        if (value := getattr(recipe, name)) != getattr(DEFAULT, name):
+            link[name] = f"{value:g}" if isinstance(value, float) else str(value)
+    extra = {k: v for k, v in st.query_params.items() if k in ("embed", "embed_options")}
+    if dict(st.query_params) != link | extra:
+        st.query_params.from_dict(link | extra)
+
+
+def network_title(name: str) -> str:
+    """A network with its data and its accuracy, as its card tells it."""
+    try:
+        card = zoo.card(name)
+    except ExplorerError:
+        return f"{zoo.network(name).title} (card missing)"
+    return f"{zoo.network(name).title} · {100 * card.accuracy:.1f} %"
+
+
+def pick_network() -> str:
+    """The network's select box."""
+    with st.sidebar:
+        return st.selectbox(
+            "Network",
+            zoo.shipped(),
+            format_func=network_title,
+            key="network",
+            help="With the images it was trained on and its recorded accuracy on the test images.",
+        )
+
+
+def _select(label: str, name: str) -> str:
+    table = TABLES[name]
+    return st.selectbox(
+        label,
+        list(table),
+        key=name,
+        help="  \n".join(f"**{key}**: {about}" for key, about in table.items()),
+    )
+
+
+def pick_recipe(loaded: cache.Loaded) -> Choice:
+    """All other widgets; the returned recipe is valid for the network."""
+    state = st.session_state
+    groups = loaded.graph.groups
+    # Streamlit forgets the value of a widget it did not draw: another solver's, or all of them
+    # after an error. Here nothing is forgotten.
+    kept = state.setdefault("kept_choices", {})
+    for name in CHOSEN:
+        if name not in state and name in kept:
+            state[name] = kept[name]
+    if not isinstance(state.get("group"), int) or not 0 <= state["group"] < len(groups):
+        state["group"] = min(6, len(groups) - 1)
+    with st.sidebar:
+        group = st.selectbox(
+            "Group of layers that shrink together",
+            range(len(groups)),
+            format_func=lambda index: f"{index} · {groups[index].title}",
+            key="group",
+            help="Group 0 is nearest the output. Clicking a layer in the graph chooses its group.",
+        )
+        percent = st.slider(
+            "Sparsity",
+            LEAST,
+            MOST,
+            step=STEP,
+            format="%d %%",
+            key="percent",
+            help="Share of the group's channels that are discarded.",
+        )
+        importance = _select("Importance", "importance")
+        st.caption(TABLES["importance"][importance])
+        rule = _select("Fusion rule", "rule")
+        st.caption(TABLES["rule"][rule])
+        solver = _select("Solver", "solver")
+        st.caption(TABLES["solver"][solver])
+        if solver == "sinkhorn":
+            epsilon = st.slider(
+                "ε, as a share of the mean cost", 0.005, 1.0, step=0.005, format="%.3f",
+                key="epsilon",
+            )  # fmt: skip
+        else:
+            epsilon = state["epsilon"]
+        with st.expander("More choices"):
+            source = _select("Source masses", "source")
+            target = _select("Target masses", "target")
+            cost = _select("Cost", "cost")
+            features = _select("Features", "features")
+            seed = st.number_input("Seed", 0, 9999, step=1, key="seed")
+    kept |= {name: state[name] for name in CHOSEN}
+    recipe = core.Recipe(
+        groups=(int(group),), sparsity=percent / 100, importance=importance, rule=rule,
+        solver=solver, epsilon=float(epsilon), source=source, target=target, cost=cost,
+        features=features, seed=int(seed),
+    )  # fmt: skip
+    return Choice(loaded.name, int(group), recipe)

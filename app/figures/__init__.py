@@ -1,0 +1,1 @@
+"""Results → Plotly figures. Nothing here knows Streamlit."""

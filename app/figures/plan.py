@@ -1,0 +1,268 @@
+"""Draw a transport plan: which of the channels that stay each channel's mass goes to.
+
+A row is one of the n channels of a group, a column one of the m that stay. Ordered by where mass
+goes, the plan is a staircase: each step holds the channels that end up in one. Plain pruning is
+drawn on the same axes; what it deletes are empty rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
+
+from app.figures import theme
+from core.compress import Step
+from core.groups import Group
+
+#: How rows and columns can be ordered.
+ORDERS = {
+    "structure": "by importance, each channel beneath the one that takes most of it in",
+    "channel": "by number, as the network stores them",
+}
+#: Shares of a channel's mass below the first are rounding, and not drawn; those below the second
+#: can't be pointed at, and don't count as a source.
+DUST, FAINT = 1e-12, 1e-3
+#: Cells that can be pointed at, at most: dense plans have 131,072, strong ones come first.
+MOST_CELLS = 20_000
+#: Groups up to this wide get a number at every row and column, and gaps between the cells.
+NUMBERED = 20
+#: Pixels kept free below the plot, and the plot's width that marks are made for.
+BELOW, WIDTH = 58, 480
+#: Cells in rows thinner than this many pixels are drawn as dots of that size, or they vanish.
+THINNEST = 3.0
+
+
+def _scale(start: float, end: float) -> list[str]:
+    """A stretch of the colour scale that fades into the paper below a quarter of a channel."""
+    places = np.linspace(0, 1, 21)
+    colours = sample_colorscale(theme.MAGNITUDE, start + (end - start) * places)
+    fade = np.clip(0.2 + 3.2 * places, 0, 1)
+    return [f"rgba{c[3:-1]}, {a:.2f})" for c, a in zip(colours, fade, strict=True)]
+
+
+#: A whole channel stands out most: dark on light paper, light on dark. Next to nothing, which is
+#: all there is in most cells of a dense plan, is next to the paper.
+SCALES = {"light": _scale(0.96, 0.0), "dark": _scale(0.18, 1.0)}
+
+
+def figure(step: Step, group: Group, mode: str, order: str = "structure") -> go.Figure:
+    """The plan as a heatmap of the share of each channel's mass.
+
+    Trace "plan" is the picture. Trace "cells" lies on it, unseen where cells are large enough to be
+    seen themselves, and answers to the pointer: its customdata is [source channel, target channel]
+    for each cell. Trace "kept" marks the rows and columns of channels that stay. `mode` is "light"
+    or "dark", `order` a key of `ORDERS`.
+    """
+    rows, columns = arrangement(step, order)
+    drawn = shares(step)[rows][:, columns]  # (n, m)
+    kept = step.measures.kept.numpy()
+    stays = np.isin(rows, kept)
+    count, stay = drawn.shape
+    numbered = count <= NUMBERED
+    tall = height(count)
+    top = 46 if numbered or order == "channel" else 28
+    plot = tall - top - BELOW  # the plot's height in pixels
+    chart = go.Figure(
+        [
+            go.Heatmap(
+                name="plan",
+                z=np.where(drawn > DUST, drawn, np.nan).astype(np.float32),
+                zmin=0, zmax=1, colorscale=SCALES[mode],
+                xgap=int(numbered), ygap=int(numbered),
+                hoverinfo="skip",
+                colorbar=dict(
+                    orientation="h", x=0.5, y=0, yref="paper", yanchor="top", ypad=8,
+                    thickness=8, len=0.7, outlinewidth=0, ticklen=3,
+                    tickvals=[0, 0.5, 1], ticktext=["0", "50 %", "100 %"],
+                    title=dict(text="share of the row's mass", side="bottom", font_size=13),
+                ),
+            ),
+            _marks(stays, stay, plot, mode),
+            _cells(step, rows, kept[columns], drawn, plot / count, mode),
+        ]
+    )  # fmt: skip
+    theme.layout(
+        chart, mode, tall, dragmode=False, hovermode="closest",
+        margin=dict(l=8, r=8, t=top, b=BELOW),
+    )  # fmt: skip
+    chart.add_shape(
+        type="rect", x0=-0.5, x1=stay - 0.5, y0=-0.5, y1=count - 0.5, layer="below",
+        line=dict(color=theme.FAINT[mode], width=1),
+    )  # fmt: skip
+    quiet = dict(
+        showgrid=False, zeroline=False, ticks="", tickfont_size=11, title_standoff=6,
+        showticklabels=numbered or order == "channel",
+    )  # fmt: skip
+    chart.update_xaxes(
+        quiet, side="top", range=[-0.5 - 2 * _strip(stay, WIDTH), stay - 0.5],
+        title_text=f"{stay:,} {_channels(stay)} stay{'s' if stay == 1 else ''}",
+        **_ticks(kept[columns], np.ones(stay, bool), numbered),
+    )  # fmt: skip
+    chart.update_yaxes(
+        quiet, range=[count - 0.5, -0.5 - 2 * _strip(count, plot)],
+        title_text=f"all {count:,} {_channels(count)}, ━ those that stay",
+        **_ticks(rows, stays, numbered),
+    )  # fmt: skip
+    gone = count - stay
+    if step.plan is None and gone:
+        empty = np.flatnonzero(~stays)
+        chart.add_annotation(
+            x=(stay - 1) / 2, y=(empty[0] + empty[-1]) / 2, showarrow=False,
+            text=f"<b>{gone:,} {_channels(gone)} deleted</b>",
+            font=dict(size=16, color=theme.PRUNED[mode]),
+        )  # fmt: skip
+    return chart
+
+
+def alt(step: Step, group: Group) -> str:
+    """What the figure shows, in words: for people who hear the page."""
+    count, stay = group.width, len(step.measures.kept)
+    gone = f"{count - stay:,} are" if count - stay > 1 else "1 is" if count > stay else "none is"
+    if step.plan is None:
+        return (
+            f"Plain pruning of {count:,} {_channels(count)} to {stay:,}: {gone} deleted; what stays "
+            "stays as it is."
+        )
+    sources = int((shares(step) >= FAINT).sum(0).max())
+    end = (
+        "The solver converged."
+        if step.plan.converged
+        else "The solver did not converge, so the plan is not the best one."
+    )
+    return (
+        f"Transport plan of {count:,} {_channels(count)} onto {stay:,}: {gone} discarded. The one "
+        f"that takes in most has {sources:,} source{'s' if sources > 1 else ''}, itself included. "
+        f"The total cost is {step.plan.cost:.4g}. {end}"
+    )
+
+
+def caption(step: Step, group: Group) -> tuple[str, str]:
+    """What the figure shows, and what not to read into it: a sentence each."""
+    count, stay = group.width, len(step.measures.kept)
+    if step.plan is None:
+        return (
+            f"Each row is one of {count:,} channels, marked on the left if it stays; plain pruning "
+            "deletes the others, and their rows are empty.",
+            "A full cell says that a channel stays, not that it matters.",
+        )
+    return (
+        f"Each row is one of {count:,} channels, marked on the left if it stays, each column one "
+        f"of the {stay:,} that stay, most important first; colour is the share of the row's mass "
+        "that goes there.",
+        "That two channels share a target says that it was the cheapest way overall, not that they "
+        "are alike, and mass is not importance.",
+    )
+
+
+def shares(step: Step) -> np.ndarray:
+    """The share of each channel's mass that goes to each that stays: (n, m), P / μ.
+
+    Plain pruning moves nothing: a channel that stays keeps all of its own.
+    """
+    kept = step.measures.kept.numpy()
+    if step.plan is None:
+        share = np.zeros((len(step.scores), len(kept)))
+        share[kept, range(len(kept))] = 1
+        return share
+    source = step.plan.source.numpy()[:, None]
+    return step.plan.mass.numpy() / np.where(source > 0, source, 1)
+
+
+def arrangement(step: Step, order: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which channel each row shows (n,), and which of the kept channels each column (m,).
+
+    By "structure", columns fall in importance; rows are grouped by the column that most of their
+    mass goes to, in a group those that stay come first, then by how much of their mass that is.
+    Rows without mass come last.
+    """
+    kept = step.measures.kept.numpy()
+    if order == "channel":
+        return np.arange(len(step.scores)), np.arange(len(kept))
+    score = step.scores.numpy()
+    columns = np.argsort(-score[kept], kind="stable")
+    share = shares(step)[:, columns]
+    most = share.max(1)
+    main = np.where(most > DUST, share.argmax(1), len(kept))
+    gone = ~np.isin(np.arange(len(score)), kept)
+    # Rounded: shares that are equal but for the last digit are ordered by importance.
+    return np.lexsort((-score, -most.round(9), gone, main)), columns
+
+
+def height(count: int) -> int:
+    """The figure's height in pixels for a group of `count` channels."""
+    return int(np.clip(120 + 22 * count, 300, 540))
+
+
+def _channels(count: int) -> str:
+    return "channel" if count == 1 else "channels"
+
+
+def _strip(count: int, pixels: float) -> float:
+    """Six pixels, in units of an axis with `count` cells on it."""
+    return 6 * count / pixels
+
+
+def _ticks(channels: np.ndarray, stays: np.ndarray, numbered: bool) -> dict:
+    """Numbers of channels along an axis: all of them, bold if they stay, or about eight."""
+    if not numbered:
+        places = np.arange(0, len(channels), max(1, len(channels) // 8))
+        return dict(tickvals=places, ticktext=[str(channel) for channel in channels[places]])
+    words = [f"<b>{a}</b>" if b else str(a) for a, b in zip(channels, stays, strict=True)]
+    return dict(tickvals=np.arange(len(channels)), ticktext=words)
+
+
+def _marks(stays: np.ndarray, columns: int, plot: float, mode: str) -> go.Scatter:
+    """A bar at the left of each row that stays, and above each column."""
+    left = -0.5 - _strip(columns, WIDTH)
+    above = -0.5 - _strip(len(stays), plot)
+    half = 0.4 if len(stays) <= NUMBERED else 0.5
+    x, y = [], []
+    for row in np.flatnonzero(stays).tolist():
+        x += [left, left, None]
+        y += [row - half, row + half, None]
+    for column in range(columns):
+        x += [column - half, column + half, None]
+        y += [above, above, None]
+    return go.Scatter(
+        name="kept", x=x, y=y, mode="lines", line=dict(color=theme.INK[mode], width=4),
+        hoverinfo="skip",
+    )  # fmt: skip
+
+
+def _cells(
+    step: Step, rows: np.ndarray, targets: np.ndarray, drawn: np.ndarray, pixels: float, mode: str
+) -> go.Scattergl:
+    """The cells that can be pointed at. A heatmap's own don't answer to a click in Streamlit.
+
+    `pixels` is the height of a row.
+    """
+    flat = np.flatnonzero(drawn >= FAINT)
+    flat = flat[np.argsort(-drawn.flat[flat], kind="stable")[:MOST_CELLS]]
+    y, x = np.divmod(flat, drawn.shape[1])
+    source, target = rows[y], targets[x]
+    if step.plan is None:
+        words = [f"channel {channel} stays as it is" for channel in source]
+    else:
+        column = np.searchsorted(step.measures.kept.numpy(), target)
+        costs = step.plan.costs.numpy()[source, column]
+        words = [
+            f"channel {a} stays<br>{100 * share:.3g} % of its mass"
+            if a == b
+            else f"channel {a} → {b}<br>{100 * share:.3g} % of its mass<br>cost {cost:.3g}"
+            for a, b, share, cost in zip(source, target, drawn[y, x], costs, strict=True)
+        ]
+    marker = dict(symbol="square", size=max(pixels, THINNEST))
+    if pixels < THINNEST and len(x) <= drawn.size / 8:
+        marker |= dict(color=drawn[y, x].astype(np.float32), cmin=0, cmax=1)
+        marker |= dict(colorscale=SCALES[mode])
+    else:
+        marker |= dict(color=theme.INK[mode], opacity=0.01)
+    return go.Scattergl(
+        name="cells",
+        x=x.astype(np.int16), y=y.astype(np.int16),
+        mode="markers",
+        marker=marker,
+        customdata=np.stack([source, target], 1).tolist(),
+        hovertext=words, hoverinfo="text",
+    )  # fmt: skip

@@ -1,0 +1,228 @@
+"""Draw a group's channels as points: the original ones, the fused ones, and where mass goes.
+
+Roles are told by shape as well as by colour: kept channels are small solid dots, discarded ones
+hollow circles, fused ones solid diamonds that grow with the mass they take in.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+
+from app.figures import theme
+from app.figures.plan import FAINT, shares
+from core.compress import Step
+from core.embedding import Embedding
+from core.groups import Group
+
+HEIGHT = 480
+#: Kinds of lines by the share of the discarded channel's mass: at least, width, opacity.
+LINES = ((2 / 3, 1.8, 0.6), (1 / 3, 1.3, 0.42), (0.1, 0.8, 0.3))
+#: A diamond's size in pixels at the mean mass, the smallest and the largest.
+DIAMOND, SMALLEST, LARGEST = 10, 6, 24
+
+
+def figure(embedding: Embedding, step: Step, group: Group, mode: str) -> go.Figure:
+    """The channels before and after, in one picture whose axes don't move with the sparsity.
+
+    Traces "discarded", "kept" and "fused" answer to clicks: their customdata is [role, channel]
+    for each point; a fused channel has the number of the kept channel whose place it takes. For
+    plain pruning there are no fused channels. `mode` is "light" or "dark".
+    """
+    before = embedding.before
+    kept = step.measures.kept.numpy()
+    gone = np.setdiff1d(np.arange(group.width), kept)
+    fuses = step.plan is not None
+    after = embedding.after(step)
+    score = step.scores.numpy()
+    share = shares(step)
+    traces = _links(before, after, gone, share, mode) if fuses else []
+    traces.append(
+        _points(
+            "discarded", before[gone], gone, _origins(gone, "discarded", score, kept, share),
+            dict(symbol="circle-open", size=8, line_width=1.8, color=theme.PRUNED[mode]),
+        )
+    )  # fmt: skip
+    traces.append(
+        _points(
+            "kept", before[kept], kept, _origins(kept, "kept", score, kept, share),
+            dict(symbol="circle", size=5 if fuses else 8, color=theme.DENSE[mode]),
+        )
+    )  # fmt: skip
+    if fuses:
+        mass = step.plan.mass.numpy().sum(0)
+        size = np.clip(DIAMOND * np.sqrt(mass * len(mass) / mass.sum()), SMALLEST, LARGEST)
+        traces.append(
+            _points(
+                "fused", after, kept, _arrivals(kept, step),
+                dict(symbol="diamond", size=size, color=theme.FUSED[mode], opacity=0.85),
+            )
+        )  # fmt: skip
+    chart = go.Figure(traces)
+    theme.layout(
+        chart, mode, HEIGHT, showlegend=True, dragmode=False, hovermode="closest",
+        margin=dict(l=8, r=8, t=34, b=8),
+        legend=dict(
+            orientation="h", x=0, y=1, xanchor="left", yanchor="bottom", itemsizing="trace",
+            bgcolor="rgba(0,0,0,0)", itemclick=False, itemdoubleclick=False,
+        ),
+        # Whoever has zoomed in stays there while the sparsity changes.
+        uirevision=f"{embedding.method} {group.index} {group.width}",
+    )  # fmt: skip
+    across, up = _ranges(embedding, after)
+    first, second = _axis_titles(embedding)
+    quiet = dict(showgrid=False, zeroline=False, showticklabels=False, ticks="")
+    line = dict(showline=True, mirror=True, linecolor=theme.FAINT[mode], title_standoff=4)
+    chart.update_xaxes(quiet | line, range=across, title_text=first)
+    # One scale for both: a distance is as long across as it is up.
+    chart.update_yaxes(quiet | line, range=up, title_text=second, scaleanchor="x")
+    return chart
+
+
+def alt(embedding: Embedding, step: Step, group: Group) -> str:
+    """What the figure shows, in words: for people who hear the page."""
+    stay = len(step.measures.kept)
+    gone = group.width - stay
+    method = embedding.method.upper()
+    if step.plan is None:
+        text = f"{method} picture of {group.width:,} channels: {stay:,} stay, {gone:,} are deleted."
+    else:
+        text = (
+            f"{method} picture of {group.width:,} channels, {gone:,} of them discarded, and of the "
+            f"{stay:,} fused ones."
+        )
+        if gone:
+            lost = np.setdiff1d(np.arange(group.width), step.measures.kept.numpy())
+            targets = (shares(step)[lost] >= FAINT).sum(1).mean()
+            text += f" A discarded channel's mass goes to {targets:.1f} fused ones on average."
+    if embedding.explained:
+        text += f" The two axes hold {_percent(sum(embedding.explained))} of the variance."
+    if embedding.trustworthiness is not None:
+        text += f" Trustworthiness {embedding.trustworthiness:.2f} of 1."
+    return text
+
+
+def caption(embedding: Embedding, step: Step, group: Group) -> tuple[str, str]:
+    """What the figure shows, and what not to read into it: a sentence each."""
+    if step.plan is None:
+        shows = "Each point is a channel: dots stay as they are, hollow circles are deleted."
+    else:
+        shows = (
+            "Each point is a channel: dots are kept, hollow circles discarded, diamonds what they "
+            "are fused into, larger with more mass; lines lead from each discarded channel to "
+            "where its mass goes."
+        )
+    trusted = embedding.trustworthiness
+    trust = f" (trustworthiness {trusted:.2f} of 1)" if trusted is not None else ""
+    if embedding.explained:
+        caution = (
+            f"The axes are the two directions of most variance and hold "
+            f"{_percent(sum(embedding.explained))} of it: channels that are apart here are apart, "
+            f"channels that meet here need not{trust}."
+        )
+    else:
+        caution = (
+            f"Neighbourhoods mean something{trust}; sizes, gaps and axes don't, and numbers come "
+            "from the original space."
+        )
+    return shows, caution
+
+
+def _points(role: str, at: np.ndarray, channels: np.ndarray, words: list[str], marker: dict):
+    return go.Scatter(
+        name=f"{role} ({len(at):,})",
+        x=at[:, 0], y=at[:, 1],
+        mode="markers",
+        marker=marker,
+        customdata=[[role, int(channel)] for channel in channels],
+        hovertext=words, hoverinfo="text",
+    )  # fmt: skip
+
+
+def _links(
+    before: np.ndarray, after: np.ndarray, gone: np.ndarray, share: np.ndarray, mode: str
+) -> list[go.Scatter]:
+    """Lines from discarded channels to where their mass goes, a trace for each kind of `LINES`.
+
+    Of mass that goes in many directions the largest part is drawn, and whatever is above the
+    smallest share.
+    """
+    main = share.argmax(1)
+    links, most = [], np.inf
+    for least, width, opacity in LINES:
+        x, y = [], []
+        for channel in gone:
+            drawn = (share[channel] >= least) & (share[channel] < most)
+            if least == LINES[-1][0] and share[channel, main[channel]] < least:
+                drawn[main[channel]] = True
+            for target in np.flatnonzero(drawn):
+                x += [before[channel, 0], after[target, 0], None]
+                y += [before[channel, 1], after[target, 1], None]
+        most = least
+        links.append(
+            go.Scatter(
+                name="lines", x=x, y=y, mode="lines", showlegend=False, hoverinfo="skip",
+                line=dict(color=theme.DENSE[mode], width=width), opacity=opacity,
+            )
+        )  # fmt: skip
+    return links
+
+
+def _origins(
+    channels: np.ndarray, role: str, score: np.ndarray, kept: np.ndarray, share: np.ndarray
+) -> list[str]:
+    """What the pointer reads at original channels."""
+    words = []
+    for channel in channels:
+        targets = np.argsort(-share[channel], kind="stable")[:3]
+        goes = [
+            f"{'stays' if kept[j] == channel else f'to {kept[j]}'} {_percent(share[channel, j])}"
+            for j in targets
+            if share[channel, j] >= FAINT
+        ]
+        more = int((share[channel] >= FAINT).sum()) - len(goes)
+        mass = ", ".join(goes) + (f" and {more} more" if more else "") or "deleted"
+        words.append(
+            f"channel {channel}, {role}<br>importance {score[channel]:.3g}<br>its mass: {mass}"
+        )
+    return words
+
+
+def _arrivals(kept: np.ndarray, step: Step) -> list[str]:
+    """What the pointer reads at fused channels."""
+    mass = step.plan.mass.numpy()
+    part = mass / np.maximum(mass.sum(0), 1e-300)  # (n, m): what each fused channel consists of
+    words = []
+    for place, channel in enumerate(kept):
+        sources = np.argsort(-part[:, place], kind="stable")[:4]
+        named = [
+            f"{i} ({_percent(part[i, place])})" for i in sources if part[i, place] >= FAINT
+        ]
+        more = int((part[:, place] >= FAINT).sum()) - len(named)
+        words.append(
+            f"fused channel, in the place of {channel}<br>takes in "
+            + ", ".join(named)
+            + (f" and {more} more" if more else "")
+        )
+    return words
+
+
+def _ranges(embedding: Embedding, after: np.ndarray) -> list[tuple[float, float]]:
+    """The embedding's box; wider where a fused channel would be left out."""
+    ranges = []
+    for axis, (low, high) in enumerate(embedding.box):
+        room = 0.03 * (high - low)
+        values = after[:, axis]
+        ranges.append((min(low, float(values.min()) - room), max(high, float(values.max()) + room)))
+    return ranges
+
+
+def _axis_titles(embedding: Embedding) -> tuple[str, str]:
+    if not embedding.explained:
+        return "", ""
+    first, second = embedding.explained
+    return f"most variance ({_percent(first)})", f"second most ({_percent(second)})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.1f} %"

@@ -1,0 +1,34 @@
+"""One visual language for all figures: who is which colour, and what all layouts share.
+
+Categories use Okabe & Ito's palette (safe for colour-blind eyes), magnitudes Cividis, and nothing
+is told by colour alone: pruned things are also hollow or hatched, fused ones solid.
+"""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+#: What each network is drawn in, in light and in dark surroundings.
+DENSE = {"light": "#5B6470", "dark": "#AEB7C2"}
+PRUNED = {"light": "#C44E00", "dark": "#F28E3C"}
+FUSED = {"light": "#0072B2", "dark": "#56B4E9"}
+#: Lines and letters.
+INK = {"light": "#1F2933", "dark": "#E8ECF1"}
+FAINT = {"light": "#C9CFD6", "dark": "#4A5361"}
+
+MAGNITUDE = "Cividis"
+
+
+def layout(figure: go.Figure, mode: str, height: int, **more) -> go.Figure:
+    """Give a figure the common layout: transparent, quiet, small margins; it is changed."""
+    settings = dict(
+        height=height,
+        margin=dict(l=8, r=8, t=8, b=8),
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font=dict(color=INK[mode], size=13),
+        hoverlabel=dict(font_size=13),
+        showlegend=False,
+    )
+    figure.update_layout(**(settings | more))
+    return figure

@@ -1,0 +1,151 @@
+"""Long work off the page: start it, watch it, cancel it. Workers never call Streamlit."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from core.data import ImageSet
+from core.errors import Cancelled, ExplorerError
+from core.evaluate import Accuracy, check_classes, count_right
+
+#: Two workers: one that measures, one for whatever is asked for meanwhile.
+_pool = ThreadPoolExecutor(2, thread_name_prefix="explorer")
+
+
+class Job:
+    """One piece of long work: its progress, its outcome, and a way to stop it.
+
+    `share` (0 to 1) and `sentence` tell how far it is, `result` what it returned. If it failed,
+    `error` is a sentence for the person and `fault` the exception. `work` is called with the job,
+    reports through `report`, and is stopped at its next report after `cancel`.
+    """
+
+    def __init__(self, work: Callable[[Job], object]) -> None:
+        self.share = 0.0
+        self.sentence = ""
+        self.error: str | None = None
+        self.fault: Exception | None = None
+        self.result = None
+        self.seconds = 0.0
+        self._work = work
+        self._stop = threading.Event()
+        self._done = threading.Event()
+
+    def start(self) -> Job:
+        """Queue the work; returns the job itself."""
+        _pool.submit(self._run)
+        return self
+
+    def _run(self) -> None:
+        begun = time.monotonic()
+        try:
+            if not self.cancelled:
+                self.result = self._work(self)
+        except Cancelled:
+            self._stop.set()
+        except ExplorerError as error:
+            self.error, self.fault = str(error), error
+        except Exception as error:
+            # A fault of ours: the page shows a sentence, the console the whole story.
+            self.fault = error
+            self.error = (
+                f"Something went wrong that should not have ({type(error).__name__}: {error}). The "
+                "console this app was started from shows where; please report it."
+            )
+            traceback.print_exc()
+        finally:
+            self.seconds = time.monotonic() - begun
+            self._done.set()
+
+    def cancel(self) -> None:
+        """Ask the work to stop; it does at its next report."""
+        self._stop.set()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._stop.is_set()
+
+    @property
+    def running(self) -> bool:
+        return not self._done.is_set() and not self.cancelled
+
+    def report(self, share: float, sentence: str) -> None:
+        """Tell how far the work is.
+
+        Raises
+        ------
+        Cancelled
+            If somebody asked for it to stop.
+        """
+        self.share, self.sentence = min(1.0, max(0.0, share)), sentence
+        if self.cancelled:
+            raise Cancelled("Stopped.")
+
+
+class Tally:
+    """How many of a set's images, counted from the first, a network has named right so far.
+
+    Shared by everybody who looks at the same network: what one has counted, nobody counts again,
+    and a run that was cancelled goes on where it stopped.
+    """
+
+    def __init__(self, module: torch.nn.Module, images: ImageSet) -> None:
+        self.module = module
+        self.images = images
+        self.correct = 0
+        self.total = 0
+        self._lock = threading.Lock()
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """The accuracy so far; None before the first batch."""
+        with self._lock:
+            return Accuracy(self.correct, self.total) if self.total else None
+
+    def advance(self, until: int) -> None:
+        """Count the images up to the first `until`, if nobody has yet."""
+        with self._lock:
+            if self.total >= until:
+                return
+            self.correct += count_right(self.module, self.images, self.total, until)
+            self.total = until
+
+
+#: Images are counted in steps that start small, so that a first figure comes soon.
+FIRST_STEPS = (50, 100, 250, 500)
+STEP = 500
+
+
+def milestones(total: int) -> list[int]:
+    """Where a run reports: 50, 100, 250, 500, then every 500 images, and the last one."""
+    later = range(FIRST_STEPS[-1] + STEP, total, STEP)
+    return [*(step for step in FIRST_STEPS if step < total), *later, total]
+
+
+def measuring(tallies: Callable[[Job], dict[str, Tally]]) -> Job:
+    """A job that brings tallies to the end of their images, all at the same pace.
+
+    `tallies` is called in the worker, for reading the images may take a while; what it returns is
+    the job's result at once, to be watched as it grows.
+    """
+
+    def work(job: Job) -> dict[str, Tally]:
+        job.result = racing = tallies(job)
+        first = next(iter(racing.values()))
+        check_classes(first.module, first.images)
+        total = len(first.images)
+        for until in milestones(total):
+            for name, tally in racing.items():
+                counted = min(one.total for one in racing.values())
+                job.report(counted / total, f"{counted:,} of {total:,} images, now {name}")
+                tally.advance(until)
+        job.report(1.0, f"all {total:,} images")
+        return racing
+
+    return Job(work)

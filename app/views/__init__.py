@@ -1,0 +1,1 @@
+"""One page each: controls → cache → figures."""

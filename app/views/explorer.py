@@ -1,0 +1,314 @@
+"""The explorer: one network, one group, one recipe; graph, accuracy, plan and channels."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+import streamlit as st
+
+from app import cache, controls, jobs
+from app.figures import accuracy as accuracy_figure
+from app.figures import graph as graph_figure
+from app.figures import plan as plan_figure
+from app.figures import scatter as scatter_figure
+from core import data, download, zoo
+from core.errors import DataMissing, ExplorerError
+
+PLOT = {
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+    "toImageButtonOptions": {"format": "svg", "filename": "intra-fusion"},
+}
+
+
+def data_dir() -> str | None:
+    """The folder named on the command line: `streamlit run app/main.py -- --data-dir FOLDER`."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--data-dir")
+    return parser.parse_known_args(sys.argv[1:])[0].data_dir
+
+
+def mode() -> str:
+    """`light` or `dark`, as the browser shows it."""
+    return "dark" if st.context.theme.type == "dark" else "light"
+
+
+def main() -> None:
+    folder = data_dir()
+    cache.warm_up()
+    try:
+        available, trouble = data.available(folder), None
+    except ExplorerError as error:
+        available, trouble = {"digits": ""}, str(error)
+    here = "cifar10" in available and "vgg11_bn-cifar10" in zoo.shipped()
+    default = "vgg11_bn-cifar10" if here else "vgg11_bn-digits"
+    notes = controls.read_link(default)
+
+    st.title("Intra-Fusion Explorer", anchor=False)
+    st.markdown(
+        "Plain pruning **deletes** the channels that matter least. Intra-Fusion **transports** "
+        "them onto the channels that stay, and keeps accuracy that pruning loses."
+    )
+    for note in notes:
+        st.info(note, icon=":material/link:")
+    if trouble:
+        st.warning(trouble, icon=":material/folder_off:")
+    if "cifar10" not in available:
+        offer_download(None if trouble else folder)
+
+    try:
+        loaded = cache.network(controls.pick_network())
+        choice = controls.pick_recipe(loaded)
+        controls.write_link(choice)
+        page(loaded, choice, None if trouble else folder)
+    except ExplorerError as error:
+        st.error(str(error), icon=":material/error:")
+
+
+def page(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> None:
+    """Everything below the title, for a choice that is valid."""
+    fused = cache.compressed(loaded.name, choice.recipe).steps[choice.group]
+    group = loaded.graph.groups[choice.group]
+
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        st.subheader("Layers that shrink together", anchor=False)
+        show_graph(loaded, choice)
+        show_sizes(loaded, choice)
+    with right:
+        st.subheader("What it does to the accuracy", anchor=False)
+        show_accuracy(loaded, choice, folder)
+
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.subheader("Where the mass goes", anchor=False)
+        st.plotly_chart(
+            plan_figure.figure(fused, group, mode()),
+            key="plan",
+            config=PLOT,
+            alt=plan_figure.alt(fused, group),
+        )
+        captions(plan_figure.caption(fused, group))
+        if not fused.plan.converged:
+            st.warning(
+                f"The solver {fused.plan.solver} stopped after {fused.plan.iterations} iterations "
+                f"without converging: the plan misses its masses by up to "
+                f"{max(fused.plan.source_error, fused.plan.target_error):.1e}. Choose a larger ε "
+                "or the exact solver."
+            )
+    with right:
+        st.subheader("The channels, before and after", anchor=False)
+        show_scatter(loaded, choice)
+
+
+def live(job: jobs.Job, every: float, draw: Callable[[str], None]) -> None:
+    """Draw a part of the page again and again while a job runs, and the whole page at its end.
+
+    `draw` is given the theme to draw in. The browser tells its theme only after the first run, so
+    a part that finds it changed has the whole page drawn again.
+    """
+    polling, drawn_in = job.running, mode()
+
+    def part() -> None:
+        ended = polling and not job.running
+        draw(drawn_in)
+        if ended or mode() != drawn_in:
+            st.rerun()
+
+    st.fragment(part, run_every=every if polling else None)()
+
+
+def captions(sentences: tuple[str, str]) -> None:
+    """What a figure shows, and what not to read into it."""
+    st.caption(f"{sentences[0]} *{sentences[1]}*")
+
+
+# -- the graph ------------------------------------------------------------------------------------
+
+
+def show_graph(loaded: cache.Loaded, choice: controls.Choice) -> None:
+    def clicked() -> None:
+        for point in st.session_state["graph"]["selection"]["points"]:
+            index = (point.get("customdata") or [-1])[0]
+            if isinstance(index, int) and 0 <= index < len(loaded.graph.groups):
+                st.session_state["group"] = index
+
+    st.plotly_chart(
+        graph_figure.figure(loaded.graph, choice.group, mode()),
+        key="graph",
+        on_select=clicked,
+        selection_mode="points",
+        config=PLOT,
+        alt=graph_figure.alt(loaded.graph, choice.group),
+    )
+    captions(graph_figure.caption(loaded.graph, choice.group))
+
+
+# -- the accuracy ---------------------------------------------------------------------------------
+
+
+def show_accuracy(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> None:
+    """Start (or find again) the run for this choice, and draw it while it grows."""
+    state = st.session_state
+    wanted = (loaded.name, choice.recipe, folder)
+    if state.get("run_for") != wanted:
+        if "run" in state:
+            state["run"].cancel()  # what it has counted stays counted
+        state["run"] = start(loaded, choice, folder)
+        state["run_for"] = wanted
+    run: jobs.Job = state["run"]
+    live(run, 0.4, lambda drawn_in: draw_accuracy(run, loaded, choice, folder, drawn_in))
+
+
+def start(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> jobs.Job:
+    """A job that measures dense, pruned and fused on the network's test images."""
+    modules = {
+        "dense": loaded.module,
+        "pruned": cache.compressed(loaded.name, choice.pruning).module,
+        "fused": cache.compressed(loaded.name, choice.recipe).module,
+    }
+    wanted = zoo.network(loaded.name).images
+
+    def tallies(job: jobs.Job) -> dict[str, jobs.Tally]:
+        job.report(0.0, "Reading the images")
+        images = cache.images(wanted, folder or os.environ.get(data.FOLDER_VARIABLE))
+        return {name: cache.tally(module, images) for name, module in modules.items()}
+
+    return jobs.measuring(tallies).start()
+
+
+def draw_accuracy(
+    run: jobs.Job,
+    loaded: cache.Loaded,
+    choice: controls.Choice,
+    folder: str | None,
+    drawn_in: str,
+) -> None:
+    if run.error:
+        apart = isinstance(run.fault, DataMissing)
+        more = " Graph, plan, channels and sizes need no images." if apart else ""
+        st.info(run.error + more, icon=":material/image_not_supported:")
+        card = loaded.card
+        st.caption(
+            f"Recorded for the dense network: {100 * card.accuracy:.1f} % of {card.tested:,} test "
+            f"images ({card.data})."
+        )
+        return
+    tallies: dict[str, jobs.Tally] = run.result or {}
+    known = {name: tally.accuracy for name, tally in tallies.items()}
+    title = next(iter(tallies.values())).images.title if tallies else ""
+    st.plotly_chart(
+        accuracy_figure.figure(known, drawn_in),
+        key="accuracy",
+        config={"displayModeBar": False},
+        alt=accuracy_figure.alt(known, title),
+    )
+    st.markdown(f"**{accuracy_figure.finding(known) or 'Measuring …'}**")
+    st.progress(run.share, run.sentence or "Waiting for a free worker")
+    left, right = st.columns([3, 1], vertical_alignment="center")
+    left.caption(
+        f"Top-1 accuracy, live, on {title}. *The thin lines are 95 % intervals: what lies within "
+        "them the images can't tell apart.*"
+        if title
+        else "Starting …"
+    )
+    if run.running:
+        if right.button("Cancel", key="cancel", width="stretch"):
+            run.cancel()
+            st.rerun()
+    elif run.cancelled and right.button("Go on", key="go_on", width="stretch"):
+        st.session_state["run"] = start(loaded, choice, folder)
+        st.rerun()
+
+
+def show_sizes(loaded: cache.Loaded, choice: controls.Choice) -> None:
+    """Parameters and multiply-accumulates, before and after."""
+    before = cache.size(loaded.name, None)
+    after = cache.size(loaded.name, choice.recipe)
+    left, right = st.columns(2)
+    left.metric(
+        "Parameters left",
+        f"{after.parameters:,}",
+        f"{100 * after.parameters / before.parameters:.1f} % of {before.parameters:,}",
+        delta_color="off",
+        delta_arrow="off",
+    )
+    right.metric(
+        "Multiply-accumulates left",
+        f"{after.macs / 1e6:,.1f} M",
+        f"{100 * after.macs / before.macs:.1f} % of {before.macs / 1e6:,.1f} M an image",
+        delta_color="off",
+        delta_arrow="off",
+    )
+
+
+# -- the channels ---------------------------------------------------------------------------------
+
+
+def show_scatter(loaded: cache.Loaded, choice: controls.Choice) -> None:
+    base = choice.recipe.replace(sparsity=0.0)  # one picture serves all sparsities
+    step = cache.compressed(loaded.name, choice.recipe).steps[choice.group]
+    group = loaded.graph.groups[choice.group]
+    job = cache.umap(loaded.name, choice.group, base)
+
+    def draw(drawn_in: str) -> None:
+        fitted = None if job.running else job.result
+        picture = fitted or cache.pca(loaded.name, choice.group, base)
+        st.plotly_chart(
+            scatter_figure.figure(picture, step, group, drawn_in),
+            key="scatter",
+            config=PLOT,
+            alt=scatter_figure.alt(picture, step, group),
+        )
+        captions(scatter_figure.caption(picture, step, group))
+        if job.running:
+            st.caption(":material/hourglass: PCA, until UMAP is ready.")
+        if job.error:
+            st.caption(f"PCA, for UMAP failed: {job.error}")
+
+    live(job, 1.0, draw)
+
+
+# -- images that are missing ----------------------------------------------------------------------
+
+
+def offer_download(folder: str | None) -> None:
+    """One line that CIFAR-10 isn't here, and one button that fetches it."""
+    shared = cache.download_job()
+    if shared["job"] is None:
+        draw_download(shared, folder)
+    else:
+        live(shared["job"], 0.5, lambda drawn_in: draw_download(shared, folder))
+
+
+def draw_download(shared: dict, folder: str | None) -> None:
+    job: jobs.Job | None = shared["job"]
+    with st.container(border=True):
+        left, right = st.columns([4, 1], vertical_alignment="center")
+        if job is not None and job.running:
+            left.progress(job.share, job.sentence or "Starting the download")
+            if right.button("Cancel", key="cancel_download", width="stretch"):
+                job.cancel()
+                st.rerun()
+            return
+        left.markdown(
+            ":material/cloud_download: **CIFAR-10 is not on this machine yet.** Its networks show "
+            "everything but live accuracies; the digits networks show those as well."
+        )
+        if job is not None and job.error:
+            left.error(job.error)
+        elif job is not None and job.cancelled:
+            left.caption("The download was cancelled; nothing was kept.")
+        if right.button("Download (170 MB)", key="download", width="stretch"):
+
+            def fetch(job: jobs.Job):
+                return download.download("cifar10", folder, job.report, lambda: job.cancelled)
+
+            shared["job"] = jobs.Job(fetch).start()
+            st.rerun()
+
+
+main()

@@ -1,0 +1,151 @@
+"""The page in a real Chromium: it opens, a slider moves it, a click on a layer chooses its group."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--no-first-run",
+]  # fmt: skip
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian's package chromium)"),
+]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """The app, started as the README says, on a machine without CIFAR-10."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    home = tmp_path_factory.mktemp("home")
+    surroundings = {k: v for k, v in os.environ.items() if k != "INTRA_FUSION_DATA"}
+    surroundings["XDG_CACHE_HOME"] = str(home)
+    log = home / "server.log"
+    with log.open("w") as out:
+        server = subprocess.Popen(
+            [
+                sys.executable, "-m", "streamlit", "run", "app/main.py",
+                "--server.headless", "true", "--server.port", str(port),
+            ],
+            cwd=ROOT, env=surroundings, stdout=out, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    try:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                if urllib.request.urlopen(url + "/_stcore/health", timeout=2).read() == b"ok":
+                    break
+            except OSError:
+                assert server.poll() is None and time.monotonic() < end, log.read_text()
+                time.sleep(0.2)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(20)
+    assert "Traceback" not in log.read_text(), log.read_text()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield found
+        found.close()
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(browser, address, request):
+    context = browser.new_context(
+        viewport={"width": 1440, "height": 1000}, color_scheme=request.param
+    )
+    page = context.new_page()
+    page.set_default_timeout(90_000)
+    page.goto(address)
+    page.get_by_text("The channels, before and after").wait_for()
+    page.locator(".js-plotly-plot .point").first.wait_for()
+    yield page
+    assert page.get_by_text("Traceback").count() == 0
+    context.close()
+
+
+def plan(page) -> str:
+    """The alt text of the plan."""
+    alts = page.locator("[aria-label*='plan' i], [alt*='plan' i]")
+    return " ".join(
+        alts.nth(i).get_attribute("aria-label") or alts.nth(i).get_attribute("alt") or ""
+        for i in range(alts.count())
+    )
+
+
+def wait_for_link(page, pattern: str) -> None:
+    page.wait_for_url(re.compile(pattern))
+
+
+def test_the_page_follows_slider_and_click(page):
+    wait_for_link(page, r"network=vgg11_bn-digits&group=6&sparsity=0\.5")
+    page.get_by_text("all 597 images").wait_for()  # live accuracy, to its end
+
+    before = plan(page)
+    assert "32" in before and "16" in before
+    slider = page.get_by_role("slider", name="Sparsity")
+    slider.focus()
+    for _ in range(4):
+        slider.press("ArrowRight")
+    wait_for_link(page, r"sparsity=0\.7")
+    page.wait_for_function(
+        "old => [...document.querySelectorAll('[aria-label],[alt]')].some(e => {"
+        "const t = e.getAttribute('aria-label') || e.getAttribute('alt') || '';"
+        "return /plan/i.test(t) && !old.includes(t)})",
+        arg=before,
+    )
+
+    # Click the layer that produces group 2: its number stands in its circle.
+    chart = page.locator(".js-plotly-plot").first
+    place = chart.evaluate(
+        """chart => {
+            const trace = chart._fullData.find(t => t.name === 'layers');
+            const i = trace.customdata.findIndex(c => c[0] === 2);
+            const box = chart.getBoundingClientRect();
+            const {xaxis, yaxis} = chart._fullLayout;
+            return [box.left + xaxis._offset + xaxis.d2p(trace.x[i]),
+                    box.top + yaxis._offset + yaxis.d2p(trace.y[i])];
+        }"""
+    )
+    page.mouse.click(*place)
+    wait_for_link(page, r"group=2&sparsity=0\.7")
+    page.get_by_text("2 · 128 ch · features.18").wait_for()
+
+
+def test_a_link_opens_the_same_view_on_another_machine(browser, address):
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.set_default_timeout(90_000)
+    page.goto(
+        address + "/?network=resnet18-digits&group=6&sparsity=0.7&importance=l1&rule=repaired"
+        "&solver=exact"
+    )
+    page.get_by_text("all 597 images").wait_for()
+    wait_for_link(page, r"network=resnet18-digits&group=6&sparsity=0\.7.*rule=repaired")
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= 390, "the page must not scroll sideways on a phone"
+    context.close()

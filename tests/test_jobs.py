@@ -1,0 +1,158 @@
+"""Long work: progress, cancelling, failing, and counts that are shared and never done twice."""
+
+import dataclasses
+import threading
+import time
+
+import pytest
+import torch
+
+import core
+from app import jobs
+from core.errors import DataError
+
+
+def wait(job, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not job._done.is_set() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert job._done.is_set(), "the job did not end"
+
+
+def images(count):
+    """Images whose red value is their label, so that a network can know them all."""
+    labels = torch.arange(count) % 10
+    pixels = labels.view(-1, 1, 1, 1).expand(count, 3, 4, 4).to(torch.uint8).contiguous()
+    return core.ImageSet(
+        "made", "made images", pixels, labels, tuple("0123456789"), (0, 0, 0), (1, 1, 1), "f"
+    )
+
+
+class Knows(torch.nn.Module):
+    """Names label 0 to 8 right and takes 9 for 0; remembers how many images it has seen."""
+
+    def __init__(self, classes=10):
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+        self.classes = classes
+        self.seen = 0
+
+    def forward(self, x):
+        self.seen += len(x)
+        label = (x[:, 0, 0, 0] * 255).round().long() % 9
+        label[(x[:, 0, 0, 0] * 255).round() == 9] = 0
+        return torch.nn.functional.one_hot(label, self.classes).float()
+
+
+def test_milestones_start_small_and_end_with_everything():
+    assert jobs.milestones(10_000)[:6] == [50, 100, 250, 500, 1000, 1500]
+    for total in (1, 49, 50, 51, 597, 1000, 10_000):
+        steps = jobs.milestones(total)
+        assert steps == sorted(set(steps)) and steps[-1] == total and steps[0] >= 1
+
+
+def test_a_run_counts_every_image_once_and_reports_rising_progress():
+    made, net = images(597), Knows()
+    tally = jobs.Tally(net, made)
+    shares = []
+    job = jobs.measuring(lambda job: {"dense": tally})
+    report = job.report
+
+    def spy(share, sentence):
+        shares.append(share)
+        report(share, sentence)
+
+    job.report = spy
+    job.start()
+    wait(job)
+    assert job.error is None and not job.running
+    assert tally.accuracy == core.Accuracy(int((made.labels != 9).sum()), 597)
+    assert net.seen == 597 + 1  # one image to compare the classes
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    assert job.sentence == "all 597 images"
+
+
+def test_a_cancelled_run_stops_and_the_next_goes_on_where_it_stopped():
+    made, net = images(3000), Knows()
+    tally = jobs.Tally(net, made)
+    job = jobs.measuring(lambda job: {"dense": tally})
+    report = job.report
+
+    def cancel_midway(share, sentence):
+        if tally.total >= 500:
+            job.cancel()
+        report(share, sentence)
+
+    job.report = cancel_midway
+    job.start()
+    wait(job)
+    assert job.cancelled and job.error is None and not job.running
+    assert 500 <= tally.total < 3000
+    again = jobs.measuring(lambda job: {"dense": tally}).start()
+    wait(again)
+    assert tally.total == 3000
+    assert net.seen == 3000 + 2  # nothing was counted twice
+
+
+def test_a_job_cancelled_before_its_turn_never_works():
+    worked = []
+    job = jobs.Job(lambda job: worked.append(1))
+    job.cancel()
+    job.start()
+    wait(job)
+    assert worked == []
+
+
+def test_two_who_look_at_the_same_network_share_one_count():
+    made, net = images(2000), Knows()
+    tally = jobs.Tally(net, made)
+    threads = [threading.Thread(target=tally.advance, args=(2000,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert net.seen == 2000 and tally.total == 2000
+
+
+def test_the_wrong_number_of_classes_is_a_sentence():
+    job = jobs.measuring(lambda job: {"dense": jobs.Tally(Knows(11), images(60))}).start()
+    wait(job)
+    assert isinstance(job.fault, DataError)
+    assert "11 classes" in job.error and "10" in job.error
+
+
+def test_an_empty_set_is_a_sentence():
+    empty = dataclasses.replace(
+        images(10), images=torch.zeros(0, 3, 4, 4, dtype=torch.uint8), labels=torch.zeros(0).long()
+    )
+    job = jobs.measuring(lambda job: {"dense": jobs.Tally(Knows(), empty)}).start()
+    wait(job)
+    assert "no images" in job.error
+
+
+def test_a_fault_of_ours_is_said_and_printed(capsys):
+    def broken(job):
+        raise ZeroDivisionError("by nothing")
+
+    job = jobs.Job(broken).start()
+    wait(job)
+    assert "should not have" in job.error and "ZeroDivisionError" in job.error
+    assert isinstance(job.fault, ZeroDivisionError)
+    assert "by nothing" in capsys.readouterr().err
+
+
+def test_the_accuracy_of_a_tally_is_the_librarys():
+    net, digits = core.load("vgg11_bn-digits"), core.images("digits")
+    tally = jobs.Tally(net, digits)
+    assert tally.accuracy is None
+    for until in (50, 100, 250):
+        tally.advance(until)
+    assert tally.accuracy == core.accuracy(net, digits, limit=250)
+
+
+def test_work_that_waits_says_so():
+    job = jobs.Job(lambda job: None)
+    assert job.running and job.share == 0.0
+    with pytest.raises(core.Cancelled):
+        job.cancel()
+        job.report(0.5, "half")

@@ -1,0 +1,57 @@
+"""What the README promises: its commands, its rooms, its example and its table of networks."""
+
+import re
+from pathlib import Path
+
+import core
+from core import zoo
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_ci_calls_the_test_command():
+    command = next(line for line in README.splitlines() if line.endswith("-m pytest"))
+    said = (ROOT / ".ci" / "run").read_text().replace("install -q", "install")
+    assert command in said
+
+
+def test_every_module_is_in_the_table_of_rooms():
+    rooms = set(re.findall(r"^\| `([^`]+)` \|", README, re.MULTILINE))
+    there = {f"core/{f.name}" for f in (ROOT / "core").glob("*.py")} | {
+        f"app/{f.name}" for f in (ROOT / "app").glob("*.py")
+    }
+    there -= {"core/__init__.py", "app/__init__.py"}
+    assert there <= rooms, f"not in the README: {sorted(there - rooms)}"
+    for room in rooms:
+        if "/" in room:
+            assert (ROOT / room).exists(), f"the README names {room}, which does not exist"
+
+
+def test_the_example_runs_as_printed():
+    example = README.split("```python\n")[1].split("```")[0]
+    held: dict = {}
+    exec(example, held)
+    out = held["out"]
+    assert out.module is not held["net"]
+    assert out.plans[6].mass.shape == (32, 16) and len(out.kept[6]) == 16
+
+
+def test_the_table_of_networks_is_what_their_cards_say():
+    for name in zoo.shipped():
+        card = zoo.card(name)
+        row = next(line for line in README.splitlines() if line.startswith(f"| `{name}`"))
+        assert f"{100 * card.accuracy:.2f} %" in row and f"{card.tested:,}" in row
+        assert f"{card.parameters:,}" in row and f"{card.epochs} epochs" in row
+
+
+def test_every_choice_is_explained():
+    from core.recipe import CHOICES
+
+    for table in CHOICES.values():
+        for key, about in table.items():
+            assert len(about) > 10 and about != key
+
+
+def test_public_names_exist():
+    assert all(hasattr(core, name) for name in core.__all__)
