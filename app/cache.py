@@ -87,7 +87,7 @@ def umap(name: str, index: int, recipe: core.Recipe) -> jobs.Job:
         job.report(0.0, "Fitting UMAP")
         return embedding.embed(loaded.prepared, index, recipe, "umap")
 
-    return jobs.Job(work).start()
+    return jobs.Job(work).start("picture")
 
 
 @st.cache_resource(show_spinner=False)

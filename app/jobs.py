@@ -14,8 +14,14 @@ from core.data import ImageSet
 from core.errors import Cancelled, ExplorerError
 from core.evaluate import Accuracy, check_classes, count_right
 
-#: Two workers: one that measures, one for whatever is asked for meanwhile.
-_pool = ThreadPoolExecutor(2, thread_name_prefix="explorer")
+#: Two people can measure at once; pictures and downloads never wait for them.
+_pools = {
+    "measure": ThreadPoolExecutor(2, thread_name_prefix="measure"),
+    "picture": ThreadPoolExecutor(1, thread_name_prefix="picture"),
+    "download": ThreadPoolExecutor(1, thread_name_prefix="download"),
+}
+#: Seconds after which a measurement that no page has drawn makes room for others.
+UNSEEN = 10.0
 
 
 class Job:
@@ -34,13 +40,31 @@ class Job:
         self.result = None
         self.seconds = 0.0
         self._work = work
+        self._seen = time.monotonic()
+        self.abandoned = False
         self._stop = threading.Event()
         self._done = threading.Event()
 
-    def start(self) -> Job:
-        """Queue the work; returns the job itself."""
-        _pool.submit(self._run)
+    def start(self, pool: str = "measure") -> Job:
+        """Queue the work with the workers of a kind; returns the job itself."""
+        _pools[pool].submit(self._run)
         return self
+
+    def look(self) -> None:
+        """A page draws this job: somebody is there."""
+        self._seen = time.monotonic()
+
+    def leave_if_unseen(self) -> None:
+        """Stop if no page has drawn this job for a while: its window was closed.
+
+        Raises
+        ------
+        Cancelled
+            If so; `abandoned` then tells it from a person's own wish.
+        """
+        if time.monotonic() - self._seen > UNSEEN:
+            self.abandoned = True
+            raise Cancelled("Nobody is looking.")
 
     def _run(self) -> None:
         begun = time.monotonic()
@@ -144,6 +168,7 @@ def measuring(tallies: Callable[[Job], dict[str, Tally]]) -> Job:
             for name, tally in racing.items():
                 counted = min(one.total for one in racing.values())
                 job.report(counted / total, f"{counted:,} of {total:,} images, now {name}")
+                job.leave_if_unseen()
                 tally.advance(until)
         job.report(1.0, f"all {total:,} images")
         return racing

@@ -16,8 +16,17 @@ st.set_page_config(
     page_title="Intra-Fusion Explorer",
     page_icon=":material/hub:",
     layout="wide",
-    initial_sidebar_state="expanded",
+    initial_sidebar_state="auto",
     menu_items={"About": "Pruning by optimal transport (Theus et al., ICLR 2024), live."},
+)
+
+# Parts that redraw themselves several times a second must not fade while they do, and a lecture
+# hall wants the pictures nearer the top than Streamlit's own margin leaves them.
+st.html(
+    """<style>
+    [data-stale="true"] { opacity: 1 !important; transition: none !important; }
+    [data-testid="stMainBlockContainer"] { padding-top: 2.5rem; }
+    </style>"""
 )
 
 explorer = st.Page("views/explorer.py", title="Explorer", icon=":material/hub:", default=True)

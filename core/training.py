@@ -140,7 +140,7 @@ def train(
         optimiser.load_state_dict(saved["optimiser"])
         first = saved["epoch"]
         report(f"going on after epoch {first} from {checkpoint}")
-    # Every image is seen mirrored in every other epoch, half of them in the even ones (Jordan 2024).
+    # Every image is mirrored in every other epoch, half of them in the even ones (Jordan 2024).
     parity = torch.randint(0, 2, (len(images),), generator=torch.Generator().manual_seed(seed))
     per_epoch = len(images) // schedule.batch
     steps = per_epoch * schedule.epochs

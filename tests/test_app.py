@@ -54,6 +54,7 @@ def finish(at: AppTest, seconds: float = 60) -> AppTest:
     """Wait for the page's run to end, then draw it once more."""
     end = time.monotonic() + seconds
     while at.session_state["run"].running and time.monotonic() < end:
+        at.session_state["run"].look()  # in a browser the page draws itself again
         time.sleep(0.05)
     assert not at.session_state["run"].running, "the run did not end"
     return at.run()

@@ -1,4 +1,4 @@
-"""The page in a real Chromium: it opens, a slider moves it, a click on a layer chooses its group."""
+"""The page in a real Chromium: it opens, follows its slider, and a click chooses a group."""
 
 from __future__ import annotations
 

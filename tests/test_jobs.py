@@ -156,3 +156,31 @@ def test_work_that_waits_says_so():
     with pytest.raises(core.Cancelled):
         job.cancel()
         job.report(0.5, "half")
+
+
+def test_a_run_that_nobody_watches_makes_room(monkeypatch):
+    monkeypatch.setattr(jobs, "UNSEEN", 0.0)
+    tally = jobs.Tally(Knows(), images(3000))
+    job = jobs.measuring(lambda job: {"dense": tally}).start()
+    wait(job)
+    assert job.abandoned and not job.running and job.error is None
+    assert tally.total < 3000
+    monkeypatch.setattr(jobs, "UNSEEN", 60.0)
+    again = jobs.measuring(lambda job: {"dense": tally}).start()
+    wait(again)
+    assert not again.abandoned and tally.total == 3000
+
+
+def test_a_picture_never_waits_for_measurements(monkeypatch):
+    fresh = {name: jobs.ThreadPoolExecutor(1) for name in jobs._pools}
+    monkeypatch.setattr(jobs, "_pools", fresh)
+    gate = threading.Event()
+    busy = [jobs.Job(lambda job: gate.wait(20)).start("measure") for _ in range(4)]
+    picture = jobs.Job(lambda job: "drawn").start("picture")
+    try:
+        wait(picture, 5)
+        assert picture.result == "drawn" and busy[0].running
+    finally:
+        gate.set()
+    for job in busy:
+        wait(job)

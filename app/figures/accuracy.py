@@ -52,7 +52,8 @@ def figure(accuracies: dict[str, Accuracy | None], mode: str) -> go.Figure:
         categoryorder="array", categoryarray=NAMES[::-1], tickfont=dict(size=16), fixedrange=True
     )
     chart.update_xaxes(
-        range=[0, 140], tickvals=[0, 25, 50, 75, 100], ticktext=["0", "25", "50", "75", "100 %"], fixedrange=True,
+        range=[0, 140],
+        tickvals=[0, 25, 50, 75, 100], ticktext=["0", "25", "50", "75", "100 %"], fixedrange=True,
         gridcolor=theme.FAINT[mode], zeroline=False,
     )  # fmt: skip
     return chart

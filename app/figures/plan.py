@@ -121,8 +121,8 @@ def alt(step: Step, group: Group) -> str:
     gone = f"{count - stay:,} are" if count - stay > 1 else "1 is" if count > stay else "none is"
     if step.plan is None:
         return (
-            f"Plain pruning of {count:,} {_channels(count)} to {stay:,}: {gone} deleted; what stays "
-            "stays as it is."
+            f"Plain pruning of {count:,} {_channels(count)} to {stay:,}: {gone} deleted, and what "
+            "stays is left as it is."
         )
     sources = int((shares(step) >= FAINT).sum(0).max())
     end = (

@@ -114,6 +114,7 @@ def live(job: jobs.Job, every: float, draw: Callable[[str], None]) -> None:
 
     def part() -> None:
         ended = polling and not job.running
+        job.look()
         draw(drawn_in)
         if ended or mode() != drawn_in:
             st.rerun()
@@ -154,7 +155,7 @@ def show_accuracy(loaded: cache.Loaded, choice: controls.Choice, folder: str | N
     """Start (or find again) the run for this choice, and draw it while it grows."""
     state = st.session_state
     wanted = (loaded.name, choice.recipe, folder)
-    if state.get("run_for") != wanted:
+    if state.get("run_for") != wanted or state["run"].abandoned:
         if "run" in state:
             state["run"].cancel()  # what it has counted stays counted
         state["run"] = start(loaded, choice, folder)
@@ -307,7 +308,7 @@ def draw_download(shared: dict, folder: str | None) -> None:
             def fetch(job: jobs.Job):
                 return download.download("cifar10", folder, job.report, lambda: job.cancelled)
 
-            shared["job"] = jobs.Job(fetch).start()
+            shared["job"] = jobs.Job(fetch).start("download")
             st.rerun()
 
 

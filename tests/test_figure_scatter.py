@@ -1,0 +1,200 @@
+"""The picture of channels: everything in its place, nothing that moves without a reason."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import core
+from app.figures import scatter, theme
+from core.compress import plan_group
+from core.embedding import embed
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """(group index, recipe) → embedding, step and group of a trained network."""
+    module = core.load("vgg11_bn-digits")
+    prepared = core.Prepared(module, core.trace(module))
+
+    def make(index=5, **changes):
+        recipe = core.Recipe(groups=(index,), **changes)
+        group = prepared.graph.groups[index]
+        return embed(prepared, index, recipe), plan_group(prepared, index, recipe), group
+
+    return make
+
+
+def points(figure) -> dict:
+    """The clickable traces by their role."""
+    return {trace.name.split()[0]: trace for trace in figure.data if trace.mode == "markers"}
+
+
+def at(trace) -> np.ndarray:
+    return np.stack([trace.x, trace.y], 1)
+
+
+RECIPES = {
+    "fused": dict(sparsity=0.7),
+    "repaired": dict(sparsity=0.5, rule="repaired", source="importance"),
+    "sinkhorn": dict(sparsity=0.5, solver="sinkhorn", epsilon=0.3),
+    "pruned": dict(sparsity=0.6, rule="select"),
+    "all stay": dict(sparsity=0.0),
+    "one stays": dict(sparsity=0.99),
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_every_channel_is_there_once(drawn, recipe):
+    picture, step, group = drawn(**recipe)
+    chart = scatter.figure(picture, step, group, "light")
+    traces = points(chart)
+    kept = step.measures.kept.tolist()
+    gone = [channel for channel in range(group.width) if channel not in kept]
+    assert set(traces) == {"discarded", "kept"} | ({"fused"} if step.plan else set())
+    wanted = {"discarded": (gone, picture.before[gone]), "kept": (kept, picture.before[kept])}
+    if step.plan:
+        wanted["fused"] = (kept, picture.after(step))
+    told = {
+        trace.get("name", "").split()[0]: trace
+        for trace in json.loads(chart.to_json())["data"]
+        if trace["mode"] == "markers"
+    }
+    for role, (channels, places) in wanted.items():
+        np.testing.assert_allclose(at(traces[role]), places.reshape(-1, 2))
+        assert traces[role].name == f"{role} ({len(channels)})"
+        assert told[role]["customdata"] == [[role, channel] for channel in channels]
+        assert traces[role].hoverinfo == "text"
+        assert len(traces[role].hovertext) == len(channels)
+
+
+def test_roles_are_told_by_shape_and_by_colour(drawn):
+    picture, step, group = drawn(sparsity=0.5)
+    for mode in ("light", "dark"):
+        markers = {
+            role: trace.marker
+            for role, trace in points(scatter.figure(picture, step, group, mode)).items()
+        }
+        assert markers["discarded"].symbol == "circle-open"
+        assert markers["discarded"].color == theme.PRUNED[mode]
+        assert markers["kept"].symbol == "circle" and markers["kept"].color == theme.DENSE[mode]
+        assert markers["fused"].symbol == "diamond" and markers["fused"].color == theme.FUSED[mode]
+
+
+def test_lines_lead_from_each_discarded_channel_to_where_its_mass_goes(drawn):
+    for recipe in (RECIPES["fused"], RECIPES["repaired"], RECIPES["sinkhorn"]):
+        picture, step, group = drawn(**recipe)
+        kept, after = step.measures.kept.tolist(), picture.after(step)
+        wanted = set()
+        for channel in set(range(group.width)) - set(kept):
+            share = step.plan.mass[channel] / step.measures.source[channel]
+            targets = {j for j in range(len(kept)) if share[j] >= 0.1}
+            for target in targets | {int(share.argmax())}:
+                wanted.add((*picture.before[channel].tolist(), *after[target].tolist()))
+        lines = [t for t in scatter.figure(picture, step, group, "light").data if t.mode == "lines"]
+        found = []
+        for line in lines:
+            assert line.hoverinfo == "skip"
+            assert all(gap is None for gap in line.x[2::3])
+            found += list(zip(line.x[::3], line.y[::3], line.x[1::3], line.y[1::3], strict=True))
+        assert len(found) == len(wanted) and set(found) == wanted
+        assert lines[0].line.width > lines[-1].line.width
+
+
+def test_pruning_moves_nothing(drawn):
+    picture, step, group = drawn(rule="select")
+    chart = scatter.figure(picture, step, group, "light")
+    assert {trace.mode for trace in chart.data} == {"markers"}
+
+
+def test_diamonds_grow_with_the_mass_they_take_in(drawn):
+    picture, step, group = drawn(sparsity=0.8, source="importance", target="importance")
+    size = np.array(points(scatter.figure(picture, step, group, "light"))["fused"].marker.size)
+    mass = step.plan.mass.numpy().sum(0)
+    order = np.argsort(mass)
+    assert (np.diff(size[order]) >= 0).all() and size.max() > size.min()
+
+
+def test_axes_stay_while_the_sparsity_moves(drawn):
+    picture, _, group = drawn()
+    ranges = set()
+    for sparsity in (0.0, 0.2, 0.4, 0.6):
+        _, step, _ = drawn(sparsity=sparsity)
+        layout = scatter.figure(picture, step, group, "light").layout
+        ranges.add((layout.xaxis.range, layout.yaxis.range, layout.uirevision))
+        assert layout.yaxis.scaleanchor == "x"
+    assert len(ranges) == 1
+
+
+def test_no_channel_lies_outside(drawn):
+    for index in (0, 4, 7):
+        for sparsity in (0.5, 0.8, 0.95):
+            picture, step, group = drawn(index, sparsity=sparsity)
+            chart = scatter.figure(picture, step, group, "dark")
+            (left, right), (bottom, top) = chart.layout.xaxis.range, chart.layout.yaxis.range
+            for trace in points(chart).values():
+                assert (at(trace) > (left, bottom)).all() and (at(trace) < (right, top)).all()
+
+
+def test_hover_says_role_importance_and_where_mass_goes(drawn):
+    picture, step, group = drawn(sparsity=0.7)
+    traces = points(scatter.figure(picture, step, group, "light"))
+    kept = step.measures.kept.tolist()
+    for role in ("kept", "discarded"):
+        for (_, channel), words in zip(
+            traces[role].customdata, traces[role].hovertext, strict=True
+        ):
+            lines = words.split("<br>")
+            assert lines[0] == f"channel {channel}, {role}"
+            assert lines[1] == f"importance {float(step.scores[channel]):.3g}"
+            share = step.plan.mass[channel] / step.measures.source[channel]
+            main = kept[int(share.argmax())]
+            assert lines[2].startswith(
+                "its mass: stays" if main == channel else f"its mass: to {main} "
+            )
+    for (_, channel), words in zip(
+        traces["fused"].customdata, traces["fused"].hovertext, strict=True
+    ):
+        assert words.startswith(f"fused channel, in the place of {channel}<br>takes in ")
+        arriving = step.plan.mass[:, kept.index(channel)]
+        assert f" {int(arriving.argmax())} (" in words
+    picture, step, group = drawn(sparsity=0.7, rule="select")
+    traces = points(scatter.figure(picture, step, group, "light"))
+    assert all("its mass: deleted" in words for words in traces["discarded"].hovertext)
+    assert all("its mass: stays 100 %" in words for words in traces["kept"].hovertext)
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_words_state_the_numbers(drawn, recipe):
+    picture, step, group = drawn(**recipe)
+    said = scatter.alt(picture, step, group)
+    stay = len(step.measures.kept)
+    gone = group.width - stay
+    assert said.startswith(f"PCA picture of {group.width} channels")
+    if step.plan is None:
+        assert f"{stay} stay, {gone} are deleted" in said
+    else:
+        assert f"{gone} of them discarded, and of the {stay} fused" in said
+        lost = [i for i in range(group.width) if i not in step.measures.kept.tolist()]
+        share = step.plan.mass[lost] / step.measures.source[lost, None]
+        if lost:
+            mean = float((share >= 1e-3).sum() / len(lost))
+            assert f"goes to {mean:.1f} fused ones on average" in said
+        assert ("on average" in said) == bool(lost)
+    assert f"Trustworthiness {picture.trustworthiness:.2f} of 1." in said
+    shows, caution = scatter.caption(picture, step, group)
+    assert shows.endswith(".") and caution.endswith(".")
+    assert "most variance" in caution
+
+
+def test_what_not_to_read_into_umap_is_said(drawn):
+    picture, step, group = drawn()
+    fields = {name: getattr(picture, name) for name in picture.__dataclass_fields__}
+    umap = type(picture)(**fields | {"method": "umap", "explained": None})
+    chart = scatter.figure(umap, step, group, "light")
+    assert not chart.layout.xaxis.title.text and not chart.layout.yaxis.title.text
+    _, caution = scatter.caption(umap, step, group)
+    assert "sizes, gaps and axes don't" in caution and "original space" in caution
+    assert "variance" not in scatter.alt(umap, step, group)
