@@ -16,6 +16,7 @@ import torch
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
+from core.errors import WeightsError
 from core.groups import CONSUMES, FOLLOWS, PRODUCES, Group, Layer
 from core.importance import State, channel_rows
 
@@ -52,6 +53,11 @@ def channel_features(
 
     A channel whose features are all zero keeps a feature of zero. `state` is folded
     (`core.surgery.fold`), so that a layer's bias stands in its batch norm where it has one.
+
+    Raises
+    ------
+    WeightsError
+        If a weight of the group is not a finite number: it would spread over all channels.
     """
     norms = {layer.norm for layer in layers.values() if layer.norm}
     parts = []
@@ -66,7 +72,12 @@ def channel_features(
         part = rows.new_zeros(group.width, rows.shape[1])
         part[coupling.first : coupling.first + coupling.count] = rows
         parts.append(part)
-    return normalised(torch.cat(parts, 1))
+    rows = torch.cat(parts, 1)
+    if not rows.isfinite().all():
+        raise WeightsError(
+            f"Weights of group {group.index} are not finite numbers. Load the network again."
+        )
+    return normalised(rows)
 
 
 def _is_bias(coupling, norms: set[str]) -> bool:

@@ -23,7 +23,7 @@ from torch import Tensor
 from core import surgery
 from core.compress import Prepared, Step, plan_group
 from core.cost import channel_features, with_bias
-from core.errors import RecipeError, Unsupported, WeightsError
+from core.errors import RecipeError, Unsupported
 from core.projection import RULES
 from core.recipe import Recipe
 
@@ -150,10 +150,6 @@ def embed(prepared: Prepared, index: int, recipe: Recipe, method: str = "pca") -
         raise RecipeError(f"There is no picture called {method!r}. Known: {', '.join(METHODS)}.")
     bias = with_bias(recipe.features, recipe.rule)
     features = prepared.features(index, bias)
-    if not features.isfinite().all():
-        raise WeightsError(
-            f"Weights of group {index} are not finite numbers. Load the network again."
-        )
     width = prepared.graph.groups[index].width
     known: dict[bytes, np.ndarray] = {}
     explained = None
@@ -174,7 +170,7 @@ def embed(prepared: Prepared, index: int, recipe: Recipe, method: str = "pca") -
         method = "pca"
         place = _Plane(features, 2)
         before, explained = place(features), place.explained
-        box = _box(before, 0.15)
+        box = _box(before, 0.25)
     trusted = None
     if nearest := min(5, (width - 1) // 2):
         costs = prepared.costs(index, recipe.cost, bias).numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,13 +78,23 @@ def running_accuracy(
     DataError
         If the network tells another number of classes apart than the images have.
     """
+    module = evaluating(module)
     check_classes(module, images)
     total = len(images) if limit is None else min(limit, len(images))
+    if total < 1:
+        raise DataError(f"There are no images to test on: the limit is {limit}.")
     correct = 0
     for start in range(0, total, batch):
         stop = min(start + batch, total)
         correct += count_right(module, images, start, stop)
         yield Accuracy(correct, stop)
+
+
+def evaluating(module: nn.Module) -> nn.Module:
+    """The module, or a copy in evaluation mode: running it otherwise would move its batch norms."""
+    if not any(part.training for part in module.modules()):
+        return module
+    return copy.deepcopy(module).eval()
 
 
 def count_right(module: nn.Module, images: ImageSet, start: int, stop: int) -> int:
@@ -128,6 +139,7 @@ def size(module: nn.Module, input_shape: tuple[int, ...] = (3, 32, 32)) -> Size:
     Convolutions and linear layers count, as in the field; batch norm, activations and pooling
     don't. Counted by PyTorch's own flop counter (two flops a multiply-accumulate).
     """
+    module = evaluating(module)
     counter = FlopCounterMode(display=False)
     device = next(module.parameters()).device
     with torch.no_grad(), counter:

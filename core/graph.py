@@ -95,7 +95,8 @@ POOLS = {
     F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d, torch.max_pool2d,
 }  # fmt: skip
 ADDITIONS = {operator.add, operator.iadd, torch.add, "add", "add_"}
-FLATTENS = {torch.flatten, "flatten", "view", "reshape", torch.reshape}
+VIEWS = {"view", "reshape", torch.reshape}
+FLATTENS = {torch.flatten, "flatten"} | VIEWS
 MEANS = {torch.mean, "mean"}
 #: Questions about shapes: their answers are plain numbers, no channels flow through them.
 SHAPES = {"size", "dim", getattr, operator.getitem, operator.mul, operator.floordiv, "numel"}
@@ -177,6 +178,8 @@ class _Walk:
             raise self._refusal(node, f"is a convolution with {layer.groups} groups")
         if flow.dim != len(_shape(node)) - 1 and isinstance(layer, nn.Linear):
             raise self._refusal(node, "is a linear layer along another axis than the channels'")
+        if not isinstance(layer.weight, nn.Parameter):
+            raise self._refusal(node, "computes its weight from other tensors")
         outputs, inputs = layer.weight.shape[:2]
         self.kinds[node] = "conv" if isinstance(layer, nn.Conv2d) else "linear"
         self._tie(self._axis(f"{name}.weight", 1, CONSUMES, inputs), flow.ids)
@@ -222,7 +225,7 @@ class _Walk:
         target = node.target
         flows = [self.flows[parent] for parent in node.all_input_nodes]
         moving = [flow for flow in flows if flow is not None]
-        if target in SHAPES and not _is_tensor(node):
+        if target in SHAPES | ADDITIONS and not _is_tensor(node):
             self.kinds[node] = "shape"
             return None
         if target in ELEMENTWISE and len(moving) == 1:
@@ -256,6 +259,9 @@ class _Walk:
                 self.kinds[node] = "shape"
                 return flow
             raise self._refusal(node, f"turns the shape {before} into {after}")
+        width = node.args[-1][-1] if isinstance(node.args[-1], (tuple, list)) else node.args[-1]
+        if node.target in VIEWS and isinstance(width, int) and width != -1:
+            raise self._refusal(node, f"is a view with {width} features whatever comes in")
         self.kinds[node] = "flatten"
         return _Flow(np.repeat(flow.ids, after[1] // before[1]))
 

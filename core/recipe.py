@@ -81,13 +81,17 @@ class Recipe:
                 f"sparsity must lie between 0 and 1 (1 excluded: a channel must stay); got "
                 f"{self.sparsity!r}."
             )
-        if not isinstance(self.epsilon, (int, float)) or not 0 < self.epsilon < math.inf:
+        number = isinstance(self.epsilon, (int, float)) and not isinstance(self.epsilon, bool)
+        if not number or not 0 < self.epsilon < math.inf:
             raise RecipeError(f"epsilon must be a positive number; got {self.epsilon!r}.")
+        # 0, 0.0 and −0.0 are one sparsity: one key, one link, one line in a table.
+        object.__setattr__(self, "sparsity", float(self.sparsity) + 0.0)
+        object.__setattr__(self, "epsilon", float(self.epsilon))
         if type(self.seed) is not int or self.seed < 0:
             raise RecipeError(f"seed must be a whole number of at least 0; got {self.seed!r}.")
         for field, choices in CHOICES.items():
             value = getattr(self, field)
-            if value not in choices:
+            if not isinstance(value, str) or value not in choices:
                 raise RecipeError(
                     f"There is no {field} called {value!r}. Known: {', '.join(choices)}."
                 )

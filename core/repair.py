@@ -25,7 +25,7 @@ LARGEST_RATIO = 10.0
 
 @dataclass(frozen=True)
 class Repair:
-    """For one producing layer: `ratio` (m,) multiplies fused rows, around their mean `centre`."""
+    """For one producing layer: `ratio` (m·repeat,) multiplies fused rows around `centre`."""
 
     ratio: Tensor
     centre: Tensor
@@ -49,7 +49,8 @@ def repairs(
         layer = layers[coupling.layer]
         if coupling.tensor != layer.weight:
             continue
-        rows = channel_rows(folded, coupling)  # (count, d)
+        rows = channel_rows(folded, coupling)  # (count, repeat·d)
+        rows = rows.reshape(coupling.count * coupling.repeat, -1)  # (count·repeat, d)
         part = merge[:, coupling.first : coupling.first + coupling.count]  # (m, count)
         if layer.norm:
             deviation = original[f"{layer.norm}.weight"].double().abs()
@@ -58,8 +59,14 @@ def repairs(
             deviation = rows.norm(dim=1)
             bias = original[layer.bias] if layer.bias else torch.zeros(len(rows))
             centre = bias.double()
+        # A channel may own a block of rows; the k-th rows of all channels are merged together.
+        blocks = [slice(k, None, coupling.repeat) for k in range(coupling.repeat)]
+        ratios = [
+            variance_ratio(part, deviation[block], normalised(rows[block])) for block in blocks
+        ]
+        centres = [part @ centre[block] for block in blocks]
         found[layer.name] = Repair(
-            variance_ratio(part, deviation, normalised(rows)), part @ centre
+            torch.stack(ratios, 1).flatten(), torch.stack(centres, 1).flatten()
         )
     return found
 

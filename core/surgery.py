@@ -71,7 +71,8 @@ def shrink(
             matrix = projection.unmerge.T  # (m, n)
         elif coupling.layer in norms and not coupling.tensor.endswith(".bias"):
             # A folded batch norm scales by one; its three vectors only have to get shorter.
-            smaller[coupling.tensor] = tensor[: projection.merge.shape[0]].clone()
+            length = projection.merge.shape[0] * coupling.repeat
+            smaller[coupling.tensor] = tensor[:length].clone()
             continue
         else:
             matrix = projection.merge

@@ -99,7 +99,7 @@ def transport(
         )
     with warnings.catch_warnings():
         # Whether a solver converged is reported in the plan, not on the console.
-        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore")
         plan, iterations, converged = SOLVERS[solver].solve(mu, nu, c, epsilon)
     if not np.isfinite(plan).all():
         raise TransportError(

@@ -213,16 +213,22 @@ def card(name: str, folder: Path = WEIGHTS) -> ModelCard:
     network(name)
     path = folder / f"{name}.json"
     try:
-        return ModelCard(**json.loads(path.read_text(encoding="utf-8")))
+        known = ModelCard(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise WeightsError(
             f"The card of {name} is missing: {path.name} is not in {folder}. Restore it from the "
             f"repository, or train the network: python -m core.training {name}"
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, OSError) as error:
         raise WeightsError(
             f"The card {path} can't be read ({error}). Restore it from the repository."
         ) from error
+    if known.name != name:
+        raise WeightsError(
+            f"The card {path} is that of {known.name}, not of {name}. Restore it from the "
+            "repository."
+        )
+    return known
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -262,8 +268,8 @@ def load(name: str, folder: Path = WEIGHTS) -> nn.Module:
         module.load_state_dict(read_state(path))
     except RuntimeError as error:
         raise WeightsError(
-            f"The weights in {path} do not belong to {name}: {error}. Restore the file from the "
-            "repository."
+            f"The weights in {path} do not belong to {name}: its tensors have other names or "
+            "sizes. Restore the file from the repository."
         ) from error
     return module.eval()
 

@@ -82,7 +82,7 @@ def page(browser, address, request):
     page.set_default_timeout(90_000)
     page.goto(address)
     page.get_by_text("The channels, before and after").wait_for()
-    page.locator(".js-plotly-plot .point").first.wait_for()
+    page.locator(".js-plotly-plot").first.wait_for()
     yield page
     assert page.get_by_text("Traceback").count() == 0
     context.close()

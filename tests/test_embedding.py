@@ -173,7 +173,7 @@ def test_what_cannot_be_drawn_is_refused():
     prepared = small(4)
     with pytest.raises(RecipeError, match="no picture called 'tsne'. Known: pca, umap"):
         embed(prepared, 0, core.Recipe(), "tsne")
-    prepared.folded["0.weight"][1] = torch.nan
+    prepared.folded["0.weight"][1] = torch.inf
     with pytest.raises(WeightsError, match="group 0 are not finite"):
         embed(prepared, 0, core.Recipe())
 

@@ -346,7 +346,7 @@ def test_weights_that_are_not_finite_are_refused(number, rule):
     module, graph, _ = mixed()
     with torch.no_grad():
         module.conv2.weight[1, 0, 0, 0] = number
-    with pytest.raises(core.TransportError, match="not finite"):
+    with pytest.raises(core.WeightsError, match="not finite"):
         core.compress(module, graph, core.Recipe(rule=rule))
 
 
