@@ -55,10 +55,16 @@ class Choice:
 
 
 def read_link(default_network: str) -> list[str]:
-    """Fill the session's choices from the link, once; return a note for each thing not taken."""
-    state = st.session_state
-    if "network" in state:
+    """Read what the session opens with from the link, once; return a note for all not taken.
+
+    The choices become the widgets' own defaults. Written into the session's state instead they
+    could be lost: a browser that misses the first run (a theme noticed late has the page drawn
+    again) answers with defaults of its own.
+    """
+    if "opened" in st.session_state:
         return []
+    state: dict = {}
+    st.session_state["opened"] = state
     notes: list[str] = []
     given = st.query_params
 
@@ -105,7 +111,8 @@ def read_link(default_network: str) -> list[str]:
     if groups:
         fallback = min(6, groups - 1)
         state["group"] = number("group", 0, groups - 1, fallback, whole=True)
-    state["kept_choices"] = {name: state[name] for name in CHOSEN if name in state}
+    else:
+        state["group"] = 0
     known = {*ALWAYS, *TABLES, "epsilon", "seed", "embed", "embed_options"}
     for name in given:
         if name not in known:
@@ -152,6 +159,7 @@ def pick_network() -> str:
         return st.selectbox(
             "Network",
             zoo.shipped(),
+            index=zoo.shipped().index(st.session_state["opened"]["network"]),
             format_func=network_title,
             key="network",
             help="With the images it was trained on and its recorded accuracy on the test images.",
@@ -163,6 +171,7 @@ def _select(label: str, name: str) -> str:
     return st.selectbox(
         label,
         list(table),
+        index=list(table).index(st.session_state["opened"][name]),
         key=name,
         help="  \n".join(f"**{key}**: {about}" for key, about in table.items()),
     )
@@ -178,12 +187,15 @@ def pick_recipe(loaded: cache.Loaded) -> Choice:
     for name in CHOSEN:
         if name not in state and name in kept:
             state[name] = kept[name]
-    if not isinstance(state.get("group"), int) or not 0 <= state["group"] < len(groups):
-        state["group"] = min(6, len(groups) - 1)
+    opened = state["opened"]
+    first = min(opened["group"], len(groups) - 1)
+    if "group" in state and state["group"] not in range(len(groups)):
+        state["group"] = min(6, len(groups) - 1)  # the new network has fewer
     with st.sidebar:
         group = st.selectbox(
             "Group of layers that shrink together",
             range(len(groups)),
+            index=first,
             format_func=lambda index: f"{index} · {groups[index].title}",
             key="group",
             help="Group 0 is nearest the output. Clicking a layer in the graph chooses its group.",
@@ -192,7 +204,8 @@ def pick_recipe(loaded: cache.Loaded) -> Choice:
             "Sparsity",
             LEAST,
             MOST,
-            step=STEP,
+            opened["percent"],
+            STEP,
             format="%d %%",
             key="percent",
             help="Share of the group's channels that are discarded.",
@@ -205,18 +218,18 @@ def pick_recipe(loaded: cache.Loaded) -> Choice:
         st.caption(TABLES["solver"][solver])
         if solver == "sinkhorn":
             epsilon = st.slider(
-                "ε, as a share of the mean cost", 0.005, 1.0, step=0.005, format="%.3f",
-                key="epsilon",
+                "ε, as a share of the mean cost", 0.005, 1.0, opened["epsilon"], 0.005,
+                format="%.3f", key="epsilon",
             )  # fmt: skip
         else:
-            epsilon = state["epsilon"]
+            epsilon = kept.get("epsilon", opened["epsilon"])
         with st.expander("More choices"):
             source = _select("Source masses", "source")
             target = _select("Target masses", "target")
             cost = _select("Cost", "cost")
             features = _select("Features", "features")
-            seed = st.number_input("Seed", 0, 9999, step=1, key="seed")
-    kept |= {name: state[name] for name in CHOSEN}
+            seed = st.number_input("Seed", 0, 9999, opened["seed"], 1, key="seed")
+    kept |= {name: state[name] for name in CHOSEN if name in state}
     recipe = core.Recipe(
         groups=(int(group),), sparsity=percent / 100, importance=importance, rule=rule,
         solver=solver, epsilon=float(epsilon), source=source, target=target, cost=cost,

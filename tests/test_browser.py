@@ -133,7 +133,7 @@ def test_the_page_follows_slider_and_click(page):
     )
     page.mouse.click(*place)
     wait_for_link(page, r"group=2&sparsity=0\.7")
-    page.get_by_text("2 · 128 ch · features.18").wait_for()
+    page.locator("[aria-label*='Group 2, 128 channels'], [alt*='Group 2, 128 channels']").wait_for()
 
 
 def test_a_link_opens_the_same_view_on_another_machine(browser, address):

@@ -93,7 +93,12 @@ def test_lines_lead_from_each_discarded_channel_to_where_its_mass_goes(drawn):
             targets = {j for j in range(len(kept)) if share[j] >= 0.1}
             for target in targets | {int(share.argmax())}:
                 wanted.add((*picture.before[channel].tolist(), *after[target].tolist()))
-        lines = [t for t in scatter.figure(picture, step, group, "light").data if t.mode == "lines"]
+        chart = scatter.figure(picture, step, group, "light")
+        lines = [trace for trace in chart.data if trace.mode == "lines"]
+        (dotted,) = (line for line in lines if line.line.dash == "dot")
+        assert list(dotted.x[::3]) == picture.before[kept, 0].tolist()
+        assert list(dotted.y[1::3]) == after[:, 1].tolist()
+        lines.remove(dotted)
         found = []
         for line in lines:
             assert line.hoverinfo == "skip"

@@ -1,7 +1,8 @@
 """Draw a group's channels as points: the original ones, the fused ones, and where mass goes.
 
 Roles are told by shape as well as by colour: kept channels are small solid dots, discarded ones
-hollow circles, fused ones solid diamonds that grow with the mass they take in.
+hollow circles, fused ones solid diamonds that grow with the mass they take in. Dots and circles lie
+on top, for a fused channel often ends up where a kept one was.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from app.figures import theme
+from app.figures.graph import PAPER
 from app.figures.plan import FAINT, shares
 from core.compress import Step
 from core.embedding import Embedding
@@ -18,8 +20,12 @@ from core.groups import Group
 HEIGHT = 480
 #: Kinds of lines by the share of the discarded channel's mass: at least, width, opacity.
 LINES = ((2 / 3, 1.8, 0.6), (1 / 3, 1.3, 0.42), (0.1, 0.8, 0.3))
-#: A diamond's size in pixels at the mean mass, the smallest and the largest.
-DIAMOND, SMALLEST, LARGEST = 10, 6, 24
+#: Sizes in pixels of circles and dots, and of a diamond at the mean mass and at most.
+CIRCLE, DOT, DIAMOND, LARGEST = 8, 4.5, 11, 24
+#: Wider groups are drawn smaller and thinner.
+CROWD = 128
+#: Up to this many channels, dotted lines lead from kept channels to their fused ones, too.
+FEW = 64
 
 
 def figure(embedding: Embedding, step: Step, group: Group, mode: str) -> go.Figure:
@@ -32,32 +38,37 @@ def figure(embedding: Embedding, step: Step, group: Group, mode: str) -> go.Figu
     before = embedding.before
     kept = step.measures.kept.numpy()
     gone = np.setdiff1d(np.arange(group.width), kept)
-    fuses = step.plan is not None
     after = embedding.after(step)
-    score = step.scores.numpy()
-    share = shares(step)
-    traces = _links(before, after, gone, share, mode) if fuses else []
-    traces.append(
-        _points(
-            "discarded", before[gone], gone, _origins(gone, "discarded", score, kept, share),
-            dict(symbol="circle-open", size=8, line_width=1.8, color=theme.PRUNED[mode]),
-        )
-    )  # fmt: skip
-    traces.append(
-        _points(
-            "kept", before[kept], kept, _origins(kept, "kept", score, kept, share),
-            dict(symbol="circle", size=5 if fuses else 8, color=theme.DENSE[mode]),
-        )
-    )  # fmt: skip
-    if fuses:
+    score, share = step.scores.numpy(), shares(step)
+    zoom = min(1.0, max(0.55, (CROWD / group.width) ** 0.5))
+    edge = dict(color=PAPER[mode], width=1)
+    traces = []
+    if step.plan is not None:
+        traces += _links(before, after, kept, share, zoom, mode)
         mass = step.plan.mass.numpy().sum(0)
-        size = np.clip(DIAMOND * np.sqrt(mass * len(mass) / mass.sum()), SMALLEST, LARGEST)
+        size = zoom * np.minimum(DIAMOND * np.sqrt(mass * len(mass) / mass.sum()), LARGEST)
         traces.append(
             _points(
-                "fused", after, kept, _arrivals(kept, step),
-                dict(symbol="diamond", size=size, color=theme.FUSED[mode], opacity=0.85),
+                "fused", 3, after, kept, _arrivals(kept, step),
+                dict(symbol="diamond", size=size, sizemin=5, color=theme.FUSED[mode], line=edge),
             )
         )  # fmt: skip
+    traces.append(
+        _points(
+            "discarded", 1, before[gone], gone, _origins(gone, "discarded", score, kept, share),
+            dict(
+                symbol="circle-open", size=zoom * CIRCLE, line_width=1.8 * zoom,
+                color=theme.PRUNED[mode],
+            ),
+        )
+    )  # fmt: skip
+    size = zoom * (DOT if step.plan is not None else CIRCLE)
+    traces.append(
+        _points(
+            "kept", 2, before[kept], kept, _origins(kept, "kept", score, kept, share),
+            dict(symbol="circle", size=size, color=theme.DENSE[mode], line=edge),
+        )
+    )  # fmt: skip
     chart = go.Figure(traces)
     theme.layout(
         chart, mode, HEIGHT, showlegend=True, dragmode=False, hovermode="closest",
@@ -128,9 +139,12 @@ def caption(embedding: Embedding, step: Step, group: Group) -> tuple[str, str]:
     return shows, caution
 
 
-def _points(role: str, at: np.ndarray, channels: np.ndarray, words: list[str], marker: dict):
+def _points(
+    role: str, rank: int, at: np.ndarray, channels: np.ndarray, words: list[str], marker: dict
+) -> go.Scatter:
+    """Channels of one role; `rank` is their place in the legend."""
     return go.Scatter(
-        name=f"{role} ({len(at):,})",
+        name=f"{role} ({len(at):,})", legendrank=rank,
         x=at[:, 0], y=at[:, 1],
         mode="markers",
         marker=marker,
@@ -140,32 +154,42 @@ def _points(role: str, at: np.ndarray, channels: np.ndarray, words: list[str], m
 
 
 def _links(
-    before: np.ndarray, after: np.ndarray, gone: np.ndarray, share: np.ndarray, mode: str
+    before: np.ndarray, after: np.ndarray, kept: np.ndarray, share: np.ndarray, zoom: float,
+    mode: str,
 ) -> list[go.Scatter]:
     """Lines from discarded channels to where their mass goes, a trace for each kind of `LINES`.
 
     Of mass that goes in many directions the largest part is drawn, and whatever is above the
     smallest share.
     """
-    main = share.argmax(1)
+    count, stay = share.shape
+    gone = ~np.isin(np.arange(count), kept)
+    drawn = share >= LINES[-1][0]
+    drawn[np.arange(count), share.argmax(1)] = True
     links, most = [], np.inf
     for least, width, opacity in LINES:
-        x, y = [], []
-        for channel in gone:
-            drawn = (share[channel] >= least) & (share[channel] < most)
-            if least == LINES[-1][0] and share[channel, main[channel]] < least:
-                drawn[main[channel]] = True
-            for target in np.flatnonzero(drawn):
-                x += [before[channel, 0], after[target, 0], None]
-                y += [before[channel, 1], after[target, 1], None]
-        most = least
-        links.append(
-            go.Scatter(
-                name="lines", x=x, y=y, mode="lines", showlegend=False, hoverinfo="skip",
-                line=dict(color=theme.DENSE[mode], width=width), opacity=opacity,
-            )
-        )  # fmt: skip
+        low = least if least > LINES[-1][0] else 0.0
+        pairs = np.nonzero(drawn & gone[:, None] & (share >= low) & (share < most))
+        look = dict(color=theme.DENSE[mode], width=zoom * width)
+        links.append(_lines(before, after, pairs, look, zoom**2 * opacity))
+        most = low
+    if count <= FEW:
+        look = dict(color=theme.DENSE[mode], width=1, dash="dot")
+        links.append(_lines(before, after, (kept, np.arange(stay)), look, 0.6))
     return links
+
+
+def _lines(before, after, pairs, look: dict, opacity: float) -> go.Scatter:
+    """Lines from `before` to `after` for pairs of their rows, with gaps between them."""
+    starts, ends = before[pairs[0]].tolist(), after[pairs[1]].tolist()
+    x, y = [], []
+    for (x0, y0), (x1, y1) in zip(starts, ends, strict=True):
+        x += [x0, x1, None]
+        y += [y0, y1, None]
+    return go.Scatter(
+        name="lines", x=x, y=y, mode="lines", line=look, opacity=opacity,
+        showlegend=False, hoverinfo="skip",
+    )  # fmt: skip
 
 
 def _origins(
