@@ -259,9 +259,11 @@ class _Walk:
                 self.kinds[node] = "shape"
                 return flow
             raise self._refusal(node, f"turns the shape {before} into {after}")
-        width = node.args[-1][-1] if isinstance(node.args[-1], (tuple, list)) else node.args[-1]
-        if node.target in VIEWS and isinstance(width, int) and width != -1:
-            raise self._refusal(node, f"is a view with {width} features whatever comes in")
+        if node.op != "call_module" and node.target in VIEWS:
+            width = [*node.args, *node.kwargs.values()][-1]
+            width = width[-1] if isinstance(width, (tuple, list)) else width
+            if isinstance(width, int) and width != -1:
+                raise self._refusal(node, f"is a view with {width} features whatever comes in")
         self.kinds[node] = "flatten"
         return _Flow(np.repeat(flow.ids, after[1] // before[1]))
 

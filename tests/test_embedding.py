@@ -211,7 +211,9 @@ def test_umap(digits):
         parents = merge / merge.sum(1, keepdims=True) @ picture.before
         near = np.linalg.norm(parents - after, axis=1).mean() / spread
         wrong = np.linalg.norm(np.roll(parents, 1, axis=0) - after, axis=1).mean() / spread
-        assert near < 0.7 and (len(after) < 8 or near < 0.5 * wrong), (sparsity, near, wrong)
+        # Beyond that a channel has ten parents all over the picture, whose mean says little there.
+        if sparsity <= 0.7:
+            assert near < 0.7 and near < 0.5 * wrong, (sparsity, near, wrong)
 
     # Another rule's steps are placed, not taken for those the picture was fitted with.
     other = step_of(prepared, index, sparsity=0.5, rule="repaired", features="weights")

@@ -200,11 +200,15 @@ def test_a_group_names_its_layers():
 
 FLATTENS = {
     "nn.Flatten": lambda net, x: net.flatten(x),
+    "nn.Flatten by keyword": lambda net, x: net.flatten(input=x),
     "torch.flatten": lambda net, x: torch.flatten(x, 1),
+    "torch.flatten by keyword": lambda net, x: torch.flatten(input=x, start_dim=1),
     "x.flatten": lambda net, x: x.flatten(1),
+    "x.flatten(start_dim=1)": lambda net, x: x.flatten(start_dim=1),
     "view(size, -1)": lambda net, x: x.view(x.size(0), -1),
     "view(shape, -1)": lambda net, x: x.view(x.shape[0], -1),
     "reshape": lambda net, x: x.reshape(x.size(0), -1),
+    "torch.reshape by keyword": lambda net, x: torch.reshape(x, shape=(x.size(0), -1)),
     "torch.reshape": lambda net, x: torch.reshape(x, (x.size(0), -1)),
     "view(product)": lambda net, x: x.view(-1, x.size(1) * x.size(2) * x.size(3)),
     "view(size + 0, -1)": lambda net, x: x.view(x.size(0) + 0, -1),
@@ -250,13 +254,24 @@ def test_the_block_of_columns_is_the_one_the_channel_feeds():
             torch.testing.assert_close(net(torch.randn(1, 2, 3, 3))[0], expected)
 
 
-def test_a_view_with_a_number_for_the_features_is_refused_or_still_runs_when_smaller():
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda net, x: x.view(-1, 36),
+        lambda net, x: x.view((x.size(0), 36)),
+        lambda net, x: x.reshape(-1, 36),
+        lambda net, x: torch.reshape(x, (-1, 36)),
+        lambda net, x: torch.reshape(x, shape=(-1, 36)),
+    ],
+    ids=["view", "view of a tuple", "reshape", "torch.reshape", "torch.reshape by keyword"],
+)
+def test_a_view_with_a_number_for_the_features_is_refused_or_still_runs_when_smaller(way):
     """`view(-1, 36)` holds the old width: a smaller network would fail, or mix up its images."""
-    net = flattening(lambda net, x: x.view(-1, 36))
+    net = flattening(way)
     try:
         graph = core.trace(net, (2, 3, 3))
     except core.Unsupported as error:
-        assert "view" in str(error)
+        assert "view" in str(error) or "reshape" in str(error)
         return
     smaller = core.compress(net, graph, core.Recipe(rule="select")).module
     assert smaller(torch.randn(4, 2, 3, 3)).shape == (4, 5)
