@@ -181,12 +181,12 @@ def test_words_state_the_numbers(drawn, recipe):
     if step.plan is None:
         assert f"{stay} stay, {gone} are deleted" in said
     else:
-        assert f"{gone} of them discarded, and of the {stay} fused" in said
+        assert f"{gone} of them discarded, and of what they are fused into: {stay}." in said
         lost = [i for i in range(group.width) if i not in step.measures.kept.tolist()]
         share = step.plan.mass[lost] / step.measures.source[lost, None]
         if lost:
             mean = float((share >= 1e-3).sum() / len(lost))
-            assert f"goes to {mean:.1f} fused ones on average" in said
+            assert f"goes to {mean:.1f} of those on average" in said
         assert ("on average" in said) == bool(lost)
     assert f"Trustworthiness {picture.trustworthiness:.2f} of 1." in said
     shows, caution = scatter.caption(picture, step, group)

@@ -20,8 +20,8 @@ from core.groups import Group
 HEIGHT = 480
 #: Kinds of lines by the share of the discarded channel's mass: at least, width, opacity.
 LINES = ((2 / 3, 1.8, 0.6), (1 / 3, 1.3, 0.42), (0.1, 0.8, 0.3))
-#: Sizes in pixels of circles and dots, and of a diamond at the mean mass and at most.
-CIRCLE, DOT, DIAMOND, LARGEST = 8, 4.5, 11, 24
+#: Sizes in pixels of circles and dots, of a diamond with the mass of one channel, and at most.
+CIRCLE, DOT, DIAMOND, LARGEST = 8, 5.5, 8, 24
 #: Wider groups are drawn smaller and thinner.
 CROWD = 128
 #: Up to this many channels, dotted lines lead from kept channels to their fused ones, too.
@@ -40,17 +40,20 @@ def figure(embedding: Embedding, step: Step, group: Group, mode: str) -> go.Figu
     gone = np.setdiff1d(np.arange(group.width), kept)
     after = embedding.after(step)
     score, share = step.scores.numpy(), shares(step)
-    zoom = min(1.0, max(0.55, (CROWD / group.width) ** 0.5))
-    edge = dict(color=PAPER[mode], width=1)
+    zoom = min(1.0, max(0.65, (CROWD / group.width) ** 0.5))
+    edge = dict(color=PAPER[mode], width=0.8)
     traces = []
     if step.plan is not None:
         traces += _links(before, after, kept, share, zoom, mode)
-        mass = step.plan.mass.numpy().sum(0)
-        size = zoom * np.minimum(DIAMOND * np.sqrt(mass * len(mass) / mass.sum()), LARGEST)
+        mass = group.width * step.plan.mass.numpy().sum(0)  # in channels
+        size = zoom * np.minimum(DIAMOND * np.sqrt(mass), LARGEST)
         traces.append(
             _points(
                 "fused", 3, after, kept, _arrivals(kept, step),
-                dict(symbol="diamond", size=size, sizemin=5, color=theme.FUSED[mode], line=edge),
+                dict(
+                    symbol="diamond", size=size, sizemin=5, opacity=1, color=theme.FUSED[mode],
+                    line=edge,
+                ),
             )
         )  # fmt: skip
     traces.append(
@@ -99,13 +102,14 @@ def alt(embedding: Embedding, step: Step, group: Group) -> str:
         text = f"{method} picture of {group.width:,} channels: {stay:,} stay, {gone:,} are deleted."
     else:
         text = (
-            f"{method} picture of {group.width:,} channels, {gone:,} of them discarded, and of the "
-            f"{stay:,} fused ones."
+            f"{method} picture of {group.width:,} channels, {gone:,} of them discarded, and of "
+            "what "
+            f"they are fused into: {stay:,}."
         )
         if gone:
             lost = np.setdiff1d(np.arange(group.width), step.measures.kept.numpy())
             targets = (shares(step)[lost] >= FAINT).sum(1).mean()
-            text += f" A discarded channel's mass goes to {targets:.1f} fused ones on average."
+            text += f" A discarded channel's mass goes to {targets:.1f} of those on average."
     if embedding.explained:
         text += f" The two axes hold {_percent(sum(embedding.explained))} of the variance."
     if embedding.trustworthiness is not None:
@@ -121,7 +125,8 @@ def caption(embedding: Embedding, step: Step, group: Group) -> tuple[str, str]:
         shows = (
             "Each point is a channel: dots are kept, hollow circles discarded, diamonds what they "
             "are fused into, larger with more mass; lines lead from each discarded channel to "
-            "where its mass goes."
+            "where its mass goes"
+            + (", dotted ones from kept channels to fused." if group.width <= FEW else ".")
         )
     trusted = embedding.trustworthiness
     trust = f" (trustworthiness {trusted:.2f} of 1)" if trusted is not None else ""
@@ -171,7 +176,7 @@ def _links(
         low = least if least > LINES[-1][0] else 0.0
         pairs = np.nonzero(drawn & gone[:, None] & (share >= low) & (share < most))
         look = dict(color=theme.DENSE[mode], width=zoom * width)
-        links.append(_lines(before, after, pairs, look, zoom**2 * opacity))
+        links.append(_lines(before, after, pairs, look, zoom * opacity))
         most = low
     if count <= FEW:
         look = dict(color=theme.DENSE[mode], width=1, dash="dot")
