@@ -174,9 +174,7 @@ def embed(prepared: Prepared, index: int, recipe: Recipe, method: str = "pca") -
     trusted = None
     if nearest := min(5, (width - 1) // 2):
         costs = prepared.costs(index, recipe.cost, bias).numpy()
-        trusted = float(
-            trustworthiness(costs, before, n_neighbors=nearest, metric="precomputed")
-        )
+        trusted = float(trustworthiness(costs, before, n_neighbors=nearest, metric="precomputed"))
     return Embedding(
         method, before, box, explained, trusted, place, prepared, index, bias, known
     )  # fmt: skip

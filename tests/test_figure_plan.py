@@ -121,9 +121,7 @@ def test_cells_answer_with_their_channels(digits, recipe, order):
     told = json.loads(chart.to_json())["data"][list(chart.data).index(cells)]["customdata"]
     assert all(type(one) is list and [type(n) for n in one] == [int, int] for one in told)
     assert len(told) == (np.nan_to_num(z) >= plan.FAINT).sum() == len(cells.hovertext)
-    for x, y, (source, target), words in zip(
-        cells.x, cells.y, told, cells.hovertext, strict=True
-    ):
+    for x, y, (source, target), words in zip(cells.x, cells.y, told, cells.hovertext, strict=True):
         assert rows[y] == source and kept[columns[x]] == target
         if step.plan is None:
             assert words == f"channel {source} stays as it is"

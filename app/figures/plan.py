@@ -137,7 +137,7 @@ def alt(step: Step, group: Group) -> str:
     )
 
 
-def caption(step: Step, group: Group) -> tuple[str, str]:
+def caption(step: Step, group: Group, order: str = "structure") -> tuple[str, str]:
     """What the figure shows, and what not to read into it: a sentence each."""
     count, stay = group.width, len(step.measures.kept)
     if step.plan is None:
@@ -146,10 +146,11 @@ def caption(step: Step, group: Group) -> tuple[str, str]:
             "deletes the others, and their rows are empty.",
             "A full cell says that a channel stays, not that it matters.",
         )
+    first = "most important first" if order == "structure" else "by number"
     return (
         f"Each row is one of {count:,} channels, marked on the left if it stays, each column one "
-        f"of the {stay:,} that stay, most important first; colour is the share of the row's mass "
-        "that goes there.",
+        f"of the {stay:,} that stay, {first}; colour is the share of the row's mass that goes "
+        "there.",
         "That two channels share a target says that it was the cheapest way overall, not that they "
         "are alike, and mass is not importance.",
     )

@@ -159,7 +159,11 @@ def _points(
 
 
 def _links(
-    before: np.ndarray, after: np.ndarray, kept: np.ndarray, share: np.ndarray, zoom: float,
+    before: np.ndarray,
+    after: np.ndarray,
+    kept: np.ndarray,
+    share: np.ndarray,
+    zoom: float,
     mode: str,
 ) -> list[go.Scatter]:
     """Lines from discarded channels to where their mass goes, a trace for each kind of `LINES`.
@@ -224,9 +228,7 @@ def _arrivals(kept: np.ndarray, step: Step) -> list[str]:
     words = []
     for place, channel in enumerate(kept):
         sources = np.argsort(-part[:, place], kind="stable")[:4]
-        named = [
-            f"{i} ({_percent(part[i, place])})" for i in sources if part[i, place] >= FAINT
-        ]
+        named = [f"{i} ({_percent(part[i, place])})" for i in sources if part[i, place] >= FAINT]
         more = int((part[:, place] >= FAINT).sum()) - len(named)
         words.append(
             f"fused channel, in the place of {channel}<br>takes in "
