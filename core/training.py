@@ -37,7 +37,9 @@ class Schedule:
     """Everything about the training that changes the outcome, apart from data and seed.
 
     One cycle (Smith 2018): the learning rate rises linearly over the first `warmup` share of the
-    steps to `peak`, then falls linearly to zero. `crops` lists (epochs, side): random crops of
+    steps to `peak`, then falls linearly to zero. `restarts` lists (epoch, peak): a new cycle begins
+    before that epoch and rises to that peak (Loshchilov & Hutter 2017); a network that turns out
+    to be undertrained so goes on from where it stands. `crops` lists (epochs, side): random crops of
     that side while training, larger ones towards the end; a crop of 32 is taken from the image
     with a border of 4 reflected pixels. A smaller crop costs less and acts as augmentation; the
     networks here average over space at the end, so they take any side their pooling allows.
@@ -51,6 +53,7 @@ class Schedule:
     weight_decay: float = 5e-4
     label_smoothing: float = 0.1
     flip: bool = True
+    restarts: tuple[tuple[int, float], ...] = ()
 
     @property
     def epochs(self) -> int:
@@ -64,18 +67,26 @@ class Schedule:
             epoch -= epochs
         raise IndexError("epoch beyond the schedule")
 
-    def rate(self, step: int, steps: int) -> float:
-        """The learning rate at `step` of `steps`."""
+    def rate(self, step: int, per_epoch: int) -> float:
+        """The learning rate at `step`, counted from 0 over all epochs of `per_epoch` steps each."""
+        first, peak, last = 0, self.peak, self.epochs
+        for epoch, height in self.restarts:
+            if step < epoch * per_epoch:
+                last = epoch
+                break
+            first, peak = epoch, height
+        step, steps = step - first * per_epoch, (last - first) * per_epoch
         rise = max(1, int(self.warmup * steps))
         if step < rise:
-            return self.peak * (step + 1) / rise
-        return self.peak * (steps - step) / (steps - rise)
+            return peak * (step + 1) / rise
+        return peak * (steps - step) / (steps - rise)
 
 
 SCHEDULES: dict[str, Schedule] = {
     "vgg11_bn-cifar10": Schedule(crops=((21, 32),)),
-    "resnet18-cifar10": Schedule(crops=((2, 20), (5, 24), (3, 32))),
-    "resnet20-cifar10": Schedule(crops=((20, 32),), label_smoothing=0.0),
+    # Ten epochs gave 87.1 % and 87.9 % of the training images: too short, hence the second cycle.
+    "resnet18-cifar10": Schedule(crops=((2, 20), (5, 24), (10, 32)), restarts=((10, 0.06),)),
+    "resnet20-cifar10": Schedule(crops=((28, 32),), label_smoothing=0.0),
     "vgg11_bn-digits": Schedule(crops=((30, 32),), batch=64, flip=False),
     "resnet18-digits": Schedule(crops=((30, 32),), batch=64, flip=False),
 }
@@ -157,7 +168,7 @@ def train(
             x = images.normalised(pixels.to(device))
             y = images.labels[chosen].to(device)
             for group in optimiser.param_groups:
-                group["lr"] = schedule.rate(epoch * per_epoch + index, steps)
+                group["lr"] = schedule.rate(epoch * per_epoch + index, per_epoch)
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 logits = module(x).float()
             loss = F.cross_entropy(logits, y, label_smoothing=schedule.label_smoothing)
