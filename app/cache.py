@@ -7,6 +7,7 @@ call may be made off the page. Every cache is bounded; errors are never remember
 
 from __future__ import annotations
 
+import copy
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,17 +18,19 @@ import torch
 import core
 from app import jobs
 from core import embedding, zoo
+from core.compress import Step, outline, plan_group
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Loaded:
-    """A network with all that is known of it before any recipe."""
+    """A network with all that is known of it before any recipe; `empty` has no numbers in it."""
 
     name: str
     module: torch.nn.Module
     card: core.ModelCard
     graph: core.DependencyGraph
     prepared: core.Prepared
+    empty: torch.nn.Module
 
 
 @st.cache_resource(max_entries=8, show_spinner="Loading the network …")
@@ -35,21 +38,28 @@ def network(name: str) -> Loaded:
     """A network of the zoo, traced and folded."""
     module = core.load(name)
     graph = core.trace(module, zoo.network(name).input_shape)
-    return Loaded(name, module, zoo.card(name), graph, core.Prepared(module, graph))
+    empty = copy.deepcopy(module).to("meta")
+    return Loaded(name, module, zoo.card(name), graph, core.Prepared(module, graph), empty)
 
 
-@st.cache_resource(max_entries=12, show_spinner="Solving the transport problem …")
-def compressed(name: str, recipe: core.Recipe) -> core.Compressed:
-    """`core.compress`, with the folding and the costs of the network shared."""
-    loaded = network(name)
+@st.cache_resource(max_entries=64, show_spinner="Solving the transport problem …")
+def step(name: str, index: int, recipe: core.Recipe) -> Step:
+    """What is decided for one group; the smaller network itself is made where it is measured."""
+    return plan_group(network(name).prepared, index, recipe)
+
+
+@lru_cache(maxsize=12)
+def compressed(loaded: Loaded, recipe: core.Recipe) -> core.Compressed:
+    """`core.compress`, with the folding and the costs of the network shared; for workers."""
     return core.compress(loaded.module, loaded.graph, recipe, loaded.prepared)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def size(name: str, recipe: core.Recipe | None) -> core.Size:
-    """Parameters and multiply-accumulates of a network, compressed or (None) as it is."""
-    module = network(name).module if recipe is None else compressed(name, recipe).module
-    return core.size(module, zoo.network(name).input_shape)
+def size(name: str, kept: tuple[tuple[int, int], ...]) -> core.Size:
+    """Parameters and multiply-accumulates of a network that keeps `(group, channels)`, …"""
+    loaded = network(name)
+    smaller = outline(loaded.empty, loaded.graph, dict(kept))
+    return core.size(smaller, zoo.network(name).input_shape)
 
 
 @lru_cache(maxsize=4)
@@ -68,6 +78,7 @@ def clear() -> None:
     """Forget everything, for tests."""
     st.cache_resource.clear()
     st.cache_data.clear()
+    compressed.cache_clear()
     images.cache_clear()
     tally.cache_clear()
 
@@ -79,13 +90,30 @@ def pca(name: str, index: int, recipe: core.Recipe) -> embedding.Embedding:
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def umap(name: str, index: int, recipe: core.Recipe) -> jobs.Job:
-    """The job that fits the UMAP picture of a group, started when first asked for."""
+def umap(
+    name: str, index: int, recipe: core.Recipe, sparsities: tuple[float, ...] = ()
+) -> jobs.Job:
+    """The job that fits the UMAP picture of a group, started when first asked for.
+
+    Once it can be drawn, the fused channels of `sparsities` are placed in it, so that a slider has
+    to wait for nothing; one at a time, for somebody may wait for another picture.
+    """
     loaded = network(name)
 
     def work(job: jobs.Job) -> embedding.Embedding:
         job.report(0.0, "Fitting UMAP")
-        return embedding.embed(loaded.prepared, index, recipe, "umap")
+        picture = embedding.embed(loaded.prepared, index, recipe, "umap")
+        settle(picture, sparsities)
+        return picture
+
+    def settle(picture: embedding.Embedding, left: tuple[float, ...]) -> None:
+        def place(job: jobs.Job) -> None:
+            decided = plan_group(loaded.prepared, index, recipe.replace(sparsity=left[0]))
+            picture.settle(decided)
+            settle(picture, left[1:])
+
+        if left:
+            jobs.Job(place).start("picture")
 
     return jobs.Job(work).start("picture")
 

@@ -24,6 +24,7 @@ FUSIONS = {name: rule for name, rule in RULES.items() if rule.project is not Non
 
 #: Sparsity in percent: the slider's ends and step. Nine tenths is where groups are all but gone.
 LEAST, MOST, STEP = 5, 95, 5
+SPARSITIES = tuple(percent / 100 for percent in range(LEAST, MOST + 1, STEP))
 
 #: The choices of a recipe that have a table: field → {key: one line}.
 TABLES: dict[str, dict[str, str]] = CHOICES | {

@@ -46,8 +46,14 @@ class Job:
         self._done = threading.Event()
 
     def start(self, pool: str = "measure") -> Job:
-        """Queue the work with the workers of a kind; returns the job itself."""
-        _pools[pool].submit(self._run)
+        """Queue the work with the workers of a kind; returns the job itself.
+
+        While the server stops, its workers take nothing new: the job is then a cancelled one.
+        """
+        try:
+            _pools[pool].submit(self._run)
+        except RuntimeError:
+            self.cancel()
         return self
 
     def look(self) -> None:
@@ -90,6 +96,17 @@ class Job:
     def cancel(self) -> None:
         """Ask the work to stop; it does at its next report."""
         self._stop.set()
+
+    def pause(self, seconds: float) -> None:
+        """Wait, in the work itself, unless it is cancelled meanwhile.
+
+        Raises
+        ------
+        Cancelled
+            If somebody asked for it to stop.
+        """
+        if self._stop.wait(seconds):
+            raise Cancelled("Stopped.")
 
     @property
     def cancelled(self) -> bool:

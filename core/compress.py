@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -94,6 +96,25 @@ def plan_group(prepared: Prepared, index: int, recipe: Recipe) -> Step:
             prepared.original, prepared.folded, group, prepared.graph.layers, matrices.merge
         )
     return Step(score, measured, plan, matrices, mended)
+
+
+def outline(module: nn.Module, graph: DependencyGraph, kept: Mapping[int, int]) -> nn.Module:
+    """The smaller network without any numbers in it: layers of the right sizes, on device "meta".
+
+    For sizes and operations, at once: nothing is planned and nothing multiplied.
+
+    Parameters
+    ----------
+    module : the network, on any device; it is not changed.
+    kept : how many channels of a group stay, by the group's index.
+    """
+    empty = copy.deepcopy(module).to("meta")
+    state: Mapping[str, Tensor] = empty.state_dict()
+    for index, count in kept.items():
+        merge = torch.empty(count, graph.groups[index].width, dtype=torch.float64, device="meta")
+        hollow = Projection(merge, merge.T)
+        state = surgery.shrink(state, graph.groups[index], graph.layers, hollow)
+    return surgery.rebuild(empty, state)
 
 
 def compress(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -104,7 +104,7 @@ class Embedding:
     _prepared: Prepared
     _index: int
     _bias: bool
-    _known: Mapping[bytes, np.ndarray]
+    _known: dict[bytes, np.ndarray]  # grows by `settle` alone; what is in it never changes
 
     def after(self, step: Step) -> np.ndarray:
         """Where the m channels of a step of the same group lie: (m, 2) float32.
@@ -118,6 +118,11 @@ class Embedding:
         if known is not None:
             return known
         return self.place(fused_features(self._prepared, self._index, step, self._bias))
+
+    def settle(self, step: Step) -> None:
+        """Place the fused channels of a step now, so that `after` knows them at once later."""
+        if step.plan is not None:
+            self._known.setdefault(_fingerprint(step), self.after(step))
 
 
 def embed(prepared: Prepared, index: int, recipe: Recipe, method: str = "pca") -> Embedding:

@@ -4,62 +4,28 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--no-first-run",
-]  # fmt: skip
+import server
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian's package chromium)"),
+    pytest.mark.skipif(
+        server.CHROMIUM is None, reason="needs Chromium (Debian's package chromium)"
+    ),
 ]
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """The app, started as the README says, on a machine without CIFAR-10."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     home = tmp_path_factory.mktemp("home")
     surroundings = {k: v for k, v in os.environ.items() if k != "INTRA_FUSION_DATA"}
     surroundings["XDG_CACHE_HOME"] = str(home)
     log = home / "server.log"
-    with log.open("w") as out:
-        server = subprocess.Popen(
-            [
-                sys.executable, "-m", "streamlit", "run", "app/main.py",
-                "--server.headless", "true", "--server.port", str(port),
-            ],
-            cwd=ROOT, env=surroundings, stdout=out, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-    try:
-        end = time.monotonic() + 60
-        while True:
-            try:
-                if urllib.request.urlopen(url + "/_stcore/health", timeout=2).read() == b"ok":
-                    break
-            except OSError:
-                assert server.poll() is None and time.monotonic() < end, log.read_text()
-                time.sleep(0.2)
+    with server.serving(surroundings, log) as url:
         yield url
-    finally:
-        server.terminate()
-        server.wait(20)
     assert "Traceback" not in log.read_text(), log.read_text()
 
 
@@ -68,7 +34,7 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        found = playwright.chromium.launch(executable_path=server.CHROMIUM, args=server.FLAGS)
         yield found
         found.close()
 

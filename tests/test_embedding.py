@@ -215,6 +215,13 @@ def test_umap(digits):
         if sparsity <= 0.7:
             assert near < 0.7 and near < 0.5 * wrong, (sparsity, near, wrong)
 
+    # What is settled is known afterwards, and lies where it would have been placed.
+    step = step_of(prepared, index, sparsity=0.42)
+    placed = picture.after(step)
+    picture.settle(step)
+    assert picture.after(step) is picture.after(step) is not placed
+    np.testing.assert_array_equal(picture.after(step), placed)
+
     # Another rule's steps are placed, not taken for those the picture was fitted with.
     other = step_of(prepared, index, sparsity=0.5, rule="repaired", features="weights")
     assert not np.array_equal(

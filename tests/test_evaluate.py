@@ -11,6 +11,7 @@ from torch import nn
 
 import core
 from core import zoo
+from core.compress import outline
 from core.evaluate import Z95, Accuracy, running_accuracy
 from core.measures import kept_count
 
@@ -181,6 +182,17 @@ def test_a_group_of_half_the_width_halves_its_layers():
     out = core.compress(net, core.trace(net), core.Recipe(groups=(3,), rule="select")).module
     saved = conv_macs(64, 128, 4) // 2 + conv_macs(128, 128, 4) // 2
     assert core.size(net).macs - core.size(out).macs == saved
+
+
+def test_an_outline_has_the_size_of_the_network_it_outlines():
+    net = core.load("resnet18-digits")
+    graph = core.trace(net)
+    for recipe in (core.Recipe(groups=(0, 5, 9), sparsity=0.3), core.Recipe(groups="all")):
+        out = core.compress(net, graph, recipe)
+        hollow = outline(net, graph, {index: len(kept) for index, kept in out.kept.items()})
+        assert core.size(hollow) == core.size(out.module)
+        assert all(p.is_meta for p in hollow.parameters())
+    assert not any(p.is_meta for p in net.parameters())
 
 
 @pytest.mark.parametrize("measure", ["size", "accuracy"])

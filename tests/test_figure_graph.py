@@ -315,7 +315,7 @@ def test_exactly_the_chosen_groups_layers_are_brought_out(net, drawn, mode):
         assert those(marker.line.color, theme.INK[mode]) == set(group.producers)
         assert those(marker.size, drawing.PRODUCER) == set(group.producers)
         assert those(marker.color, hue) == set(group.producers)
-        assert those(marker.color, drawing.PAPER[mode]) - {"+"} == set(group.consumers)
+        assert those(marker.color, theme.PAPER[mode]) - {"+"} == set(group.consumers)
         assert those(marker.line.color, hue) - {"+"} == set(group.consumers)
 
 
@@ -451,7 +451,7 @@ def test_numbers_and_edges_can_be_read(traced, drawn, mode, chosen):
     for fill, letters in zip(layers.marker.color, layers.textfont.color, strict=True):
         assert contrast(fill, letters) >= 4.5, (fill, letters)
     for trace in figure.data[:-1]:
-        assert contrast(trace.line.color, drawing.PAPER[mode]) >= 3
+        assert contrast(trace.line.color, theme.PAPER[mode]) >= 3
 
 
 def test_hues_differ_from_one_group_to_the_next():

@@ -3,6 +3,7 @@
 import dataclasses
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -101,6 +102,22 @@ def test_a_job_cancelled_before_its_turn_never_works():
     job.start()
     wait(job)
     assert worked == []
+
+
+def test_a_pause_ends_at_once_when_somebody_cancels():
+    job = jobs.Job(lambda job: job.pause(60)).start("picture")
+    job.cancel()
+    wait(job, 5)
+    assert job.cancelled and job.error is None
+
+
+def test_a_server_that_stops_takes_nothing_new(monkeypatch):
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    monkeypatch.setitem(jobs._pools, "picture", pool)
+    worked = []
+    job = jobs.Job(lambda job: worked.append(1)).start("picture")
+    assert job.cancelled and not worked
 
 
 def test_two_who_look_at_the_same_network_share_one_count():

@@ -30,8 +30,6 @@ HUES = (
     ("#1B7C9E", "#8AD3F5"),  # sky
     ("#C44E00", "#FF8140"),  # vermilion
 )
-#: What the page is made of: hollow and faded nodes are filled with it.
-PAPER = {"light": "#FFFFFF", "dark": "#11161C"}
 #: What one row holds at most: more would touch each other on a phone.
 LONGEST_ROW = 12
 #: The plot's width on a phone, for which the labels are placed; a wider one has more room.
@@ -449,7 +447,7 @@ def _nodes(
             ),
         ),
         # A click selects one point, and Plotly would fade all others until the page is drawn anew.
-        selected=dict(marker_opacity=1, textfont_color=PAPER[mode]),
+        selected=dict(marker_opacity=1, textfont_color=theme.PAPER[mode]),
         unselected=dict(marker_opacity=1),
     )
 
@@ -469,7 +467,7 @@ def _look(node: dict, chosen: int | None, mode: str) -> dict:
 
     Colours are mixed with the paper's instead of made transparent, so that no edge shines through.
     """
-    ink, paper = theme.INK[mode], PAPER[mode]
+    ink, paper = theme.INK[mode], theme.PAPER[mode]
     own = theme.DENSE[mode] if node["group"] is None else colour(node["group"], mode)
     if node["kind"] == "add":
         ours = chosen is None or node["group"] == chosen
@@ -487,7 +485,7 @@ def _look(node: dict, chosen: int | None, mode: str) -> dict:
 
 def _blend(one: str, mode: str, share: float) -> str:
     """`share` of a colour on the paper's."""
-    pairs = ((one[at : at + 2], PAPER[mode][at : at + 2]) for at in (1, 3, 5))
+    pairs = ((one[at : at + 2], theme.PAPER[mode][at : at + 2]) for at in (1, 3, 5))
     return "#" + "".join(
         f"{round(int(a, 16) * share + int(b, 16) * (1 - share)):02X}" for a, b in pairs
     )

@@ -25,6 +25,8 @@ ORDERS = {
 DUST, FAINT = 1e-12, 1e-3
 #: Cells that can be pointed at, at most: dense plans have 131,072, strong ones come first.
 MOST_CELLS = 20_000
+#: More of them than this are drawn by the graphics card: starting it up takes longer than drawing.
+MANY_CELLS = 4_000
 #: Groups up to this wide get a number at every row and column, and gaps between the cells.
 NUMBERED = 20
 #: Pixels kept free below the plot, and the plot's width that marks are made for.
@@ -233,7 +235,7 @@ def _marks(stays: np.ndarray, columns: int, plot: float, mode: str) -> go.Scatte
 
 def _cells(
     step: Step, rows: np.ndarray, targets: np.ndarray, drawn: np.ndarray, pixels: float, mode: str
-) -> go.Scattergl:
+) -> go.Scatter | go.Scattergl:
     """The cells that can be pointed at. A heatmap's own don't answer to a click in Streamlit.
 
     `pixels` is the height of a row.
@@ -259,7 +261,8 @@ def _cells(
         marker |= dict(colorscale=SCALES[mode])
     else:
         marker |= dict(color=theme.INK[mode], opacity=0.01)
-    return go.Scattergl(
+    kind = go.Scattergl if len(x) > MANY_CELLS else go.Scatter
+    return kind(
         name="cells",
         x=x.astype(np.int16), y=y.astype(np.int16),
         mode="markers",

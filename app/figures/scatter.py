@@ -11,7 +11,6 @@ import numpy as np
 import plotly.graph_objects as go
 
 from app.figures import theme
-from app.figures.graph import PAPER
 from app.figures.plan import FAINT, shares
 from core.compress import Step
 from core.embedding import Embedding
@@ -41,7 +40,7 @@ def figure(embedding: Embedding, step: Step, group: Group, mode: str) -> go.Figu
     after = embedding.after(step)
     score, share = step.scores.numpy(), shares(step)
     zoom = min(1.0, max(0.65, (CROWD / group.width) ** 0.5))
-    edge = dict(color=PAPER[mode], width=0.8)
+    edge = dict(color=theme.PAPER[mode], width=0.8)
     traces = []
     if step.plan is not None:
         traces += _links(before, after, kept, share, zoom, mode)

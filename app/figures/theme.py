@@ -15,6 +15,8 @@ FUSED = {"light": "#0072B2", "dark": "#56B4E9"}
 #: Lines and letters.
 INK = {"light": "#1F2933", "dark": "#E8ECF1"}
 FAINT = {"light": "#C9CFD6", "dark": "#4A5361"}
+#: What lies behind it all, as `.streamlit/config.toml` has it: for edges and letters cut out of it.
+PAPER = {"light": "#FFFFFF", "dark": "#11161C"}
 
 MAGNITUDE = "Cividis"
 

@@ -15,7 +15,8 @@ from app.figures import graph as graph_figure
 from app.figures import plan as plan_figure
 from app.figures import scatter as scatter_figure
 from core import data, download, zoo
-from core.errors import DataMissing, ExplorerError
+from core.compress import Step
+from core.errors import DataMissing, ExplorerError, Unsupported
 
 PLOT = {
     "displaylogo": False,
@@ -70,14 +71,14 @@ def main() -> None:
 
 def page(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> None:
     """Everything below the title, for a choice that is valid."""
-    fused = cache.compressed(loaded.name, choice.recipe).steps[choice.group]
+    fused = cache.step(loaded.name, choice.group, choice.recipe)
     group = loaded.graph.groups[choice.group]
 
     left, right = st.columns([3, 2], gap="large")
     with left:
         st.subheader("Layers that shrink together", anchor=False)
         show_graph(loaded, choice)
-        show_sizes(loaded, choice)
+        show_sizes(loaded, choice, fused)
     with right:
         st.subheader("What it does to the accuracy", anchor=False)
         show_accuracy(loaded, choice, folder)
@@ -101,7 +102,7 @@ def page(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> N
             )
     with right:
         st.subheader("The channels, before and after", anchor=False)
-        show_scatter(loaded, choice)
+        show_scatter(loaded, choice, fused)
 
 
 def live(job: jobs.Job, every: float, draw: Callable[[str], None]) -> None:
@@ -166,14 +167,17 @@ def show_accuracy(loaded: cache.Loaded, choice: controls.Choice, folder: str | N
 
 def start(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> jobs.Job:
     """A job that measures dense, pruned and fused on the network's test images."""
-    modules = {
-        "dense": loaded.module,
-        "pruned": cache.compressed(loaded.name, choice.pruning).module,
-        "fused": cache.compressed(loaded.name, choice.recipe).module,
-    }
     wanted = zoo.network(loaded.name).images
 
     def tallies(job: jobs.Job) -> dict[str, jobs.Tally]:
+        # A slider on its way passes many values: the pictures come first, then the counting.
+        job.pause(0.4)
+        job.report(0.0, "Multiplying the layers with the plan")
+        modules = {
+            "dense": loaded.module,
+            "pruned": cache.compressed(loaded, choice.pruning).module,
+            "fused": cache.compressed(loaded, choice.recipe).module,
+        }
         job.report(0.0, "Reading the images")
         images = cache.images(wanted, folder or os.environ.get(data.FOLDER_VARIABLE))
         return {name: cache.tally(module, images) for name, module in modules.items()}
@@ -225,10 +229,10 @@ def draw_accuracy(
         st.rerun()
 
 
-def show_sizes(loaded: cache.Loaded, choice: controls.Choice) -> None:
+def show_sizes(loaded: cache.Loaded, choice: controls.Choice, step: Step) -> None:
     """Parameters and multiply-accumulates, before and after."""
-    before = cache.size(loaded.name, None)
-    after = cache.size(loaded.name, choice.recipe)
+    before = cache.size(loaded.name, ())
+    after = cache.size(loaded.name, ((choice.group, len(step.measures.kept)),))
     left, right = st.columns(2)
     left.metric(
         "Parameters left",
@@ -249,17 +253,21 @@ def show_sizes(loaded: cache.Loaded, choice: controls.Choice) -> None:
 # -- the channels ---------------------------------------------------------------------------------
 
 
-def show_scatter(loaded: cache.Loaded, choice: controls.Choice) -> None:
+def show_scatter(loaded: cache.Loaded, choice: controls.Choice, step: Step) -> None:
     base = choice.recipe.replace(sparsity=0.0)  # one picture serves all sparsities
-    step = cache.compressed(loaded.name, choice.recipe).steps[choice.group]
     group = loaded.graph.groups[choice.group]
-    job = cache.umap(loaded.name, choice.group, base)
+    job = cache.umap(loaded.name, choice.group, base, controls.SPARSITIES)
 
     def draw(drawn_in: str) -> None:
         fitted = None if job.running else job.result
-        picture = fitted or cache.pca(loaded.name, choice.group, base)
+        try:
+            picture = fitted or cache.pca(loaded.name, choice.group, base)
+            chart = scatter_figure.figure(picture, step, group, drawn_in)
+        except Unsupported as error:  # the rest of the page needs no picture of the channels
+            st.info(str(error), icon=":material/scatter_plot:")
+            return
         st.plotly_chart(
-            scatter_figure.figure(picture, step, group, drawn_in),
+            chart,
             key="scatter",
             config=PLOT,
             alt=scatter_figure.alt(picture, step, group),
