@@ -39,8 +39,8 @@ class Schedule:
     One cycle (Smith 2018): the learning rate rises linearly over the first `warmup` share of the
     steps to `peak`, then falls linearly to zero. `restarts` lists (epoch, peak): a new cycle begins
     before that epoch and rises to that peak (Loshchilov & Hutter 2017); a network that turns out
-    to be undertrained so goes on from where it stands. `crops` lists (epochs, side): random crops of
-    that side while training, larger ones towards the end; a crop of 32 is taken from the image
+    to be undertrained so goes on from where it stands. `crops` lists (epochs, side): random crops
+    of that side while training, larger ones towards the end; a crop of 32 is taken from the image
     with a border of 4 reflected pixels. A smaller crop costs less and acts as augmentation; the
     networks here average over space at the end, so they take any side their pooling allows.
     """
