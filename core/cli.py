@@ -340,7 +340,7 @@ def parser() -> argparse.ArgumentParser:
     for name, (_, about, more) in COMMANDS.items():
         text = about[0].upper() + about[1:] + ". " + more
         one = commands.add_parser(
-            name, help=about, description=textwrap.fill(text, 90),
+            name, help=about.replace("%", "%%"), description=textwrap.fill(text, 90),
             epilog=None if name == "networks" else NETWORK, **shape_of_help,
         )  # fmt: skip
         one.add_argument("--json", action="store_true", help="print the result as JSON")

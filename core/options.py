@@ -24,7 +24,7 @@ def field_help() -> dict[str, str]:
     found = {}
     for names, text in re.findall(r"^(\w[\w, ]*) : (.*(?:\n +.*)*)", section, re.MULTILINE):
         about = re.sub(r",? (?:a key|keys) of\s+`[\w.]+`", "", " ".join(text.split()))
-        found |= {name: about for name in names.split(", ")}
+        found |= {name: about.rstrip(".") for name in names.split(", ")}
     return found
 
 
@@ -73,7 +73,7 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
             ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
         )
         lines = [
-            f"{about.get(field.name, field.name).rstrip('.')} (default: {default})".replace(
+            f"{about.get(field.name, field.name)} (default: {default})".replace(
                 "%", "%%"
             )
         ]
