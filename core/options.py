@@ -61,7 +61,7 @@ def shape(text: str) -> tuple[int, ...]:
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
     """An option for each field of the recipe, with the choices' own lines of explanation."""
-    about = field_help()
+    about, usual = field_help(), Recipe()
     recipe = parser.add_argument_group("the recipe")
     recipe.add_argument(
         "--recipe", type=Path, metavar="FILE",
@@ -69,24 +69,21 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     for field in dataclasses.fields(Recipe):
         choices = CHOICES.get(field.name)
-        default = (
-            ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-        )
-        lines = [
-            f"{about.get(field.name, field.name)} (default: {default})".replace(
-                "%", "%%"
-            )
-        ]
+        default = getattr(usual, field.name)
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+        shown = "none" if shown in ("", None) else shown
+        lines = [f"{about.get(field.name, field.name)} (default: {shown})"]
         for name, line in (choices or {}).items():
-            lines.append(f"  {name:<12} {line}".replace("%", "%%"))
+            lines.append(f"  {name:<12} {line}")
+        kind = whole_numbers if field.name == "groups" else value_of
         recipe.add_argument(
             f"--{field.name.replace('_', '-')}",
             dest=f"recipe_{field.name}",
             default=argparse.SUPPRESS,
             choices=choices,
-            type=None if choices else whole_numbers if field.name == "groups" else value_of,
+            type=str if isinstance(default, str) and field.name != "groups" else kind,
             metavar=field.name.upper(),
-            help="\n".join(lines),
+            help="\n".join(lines).replace("%", "%%"),
         )
 
 
