@@ -6,7 +6,7 @@ PYTHON ?= python3
 	.venv/bin/python -m pip install -r requirements.txt
 	touch $@
 
-.venv/test: requirements.txt requirements-dev.txt
+.venv/test: requirements.txt requirements-dev.txt requirements-onnx.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install -r requirements-dev.txt
 	touch $@

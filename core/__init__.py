@@ -7,20 +7,24 @@ from core.errors import (
     DataError,
     DataMissing,
     ExplorerError,
+    PackageMissing,
     RecipeError,
     TransportError,
     Unsupported,
     WeightsError,
 )
 from core.evaluate import Accuracy, accuracy, size
+from core.export import to_onnx
 from core.graph import trace
 from core.groups import DependencyGraph
+from core.latency import Latency, latency
+from core.portable import Opened, open
 from core.recipe import Recipe
 from core.zoo import ModelCard, card, load
 
 __all__ = [
     "Accuracy", "Cancelled", "Compressed", "DataError", "DataMissing", "DependencyGraph",
-    "ExplorerError", "ImageSet", "ModelCard", "Prepared", "Recipe", "RecipeError",
-    "TransportError", "Unsupported", "WeightsError", "accuracy", "card", "compress", "images",
-    "load", "size", "trace",
+    "ExplorerError", "ImageSet", "Latency", "ModelCard", "Opened", "PackageMissing", "Prepared",
+    "Recipe", "RecipeError", "TransportError", "Unsupported", "WeightsError", "accuracy", "card",
+    "compress", "images", "latency", "load", "open", "size", "to_onnx", "trace",
 ]  # fmt: skip

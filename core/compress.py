@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from core import surgery
+from core import portable, surgery
 from core.cost import channel_features, pairwise, with_bias
 from core.groups import DependencyGraph
 from core.importance import scores
@@ -60,11 +62,20 @@ class Step:
 
 @dataclass(frozen=True)
 class Compressed:
-    """A smaller network and how it came about; the dictionaries are keyed by group index."""
+    """A smaller network and how it came about; the dictionaries are keyed by group index.
+
+    `original` and `graph` are what `compress` was given, for `save`.
+    """
 
     module: nn.Module
     recipe: Recipe
     steps: dict[int, Step]
+    original: nn.Module | None = None
+    graph: DependencyGraph | None = None
+
+    def save(self, folder: str | os.PathLike, **options) -> Path:
+        """Write everything to a folder that `core.open` reads; see `core.portable.save`."""
+        return portable.save(self, folder, **options)
 
     @property
     def plans(self) -> dict[int, TransportPlan]:
@@ -149,4 +160,4 @@ def compress(
                 state, graph.groups[index], graph.layers, step.projection, step.repairs
             )
             steps[index] = step
-        return Compressed(surgery.rebuild(module, state), recipe, steps)
+        return Compressed(surgery.rebuild(module, state), recipe, steps, module, graph)

@@ -6,6 +6,7 @@ ExplorerError
 ├── WeightsError       a weights file or its card is missing, damaged or of another network
 ├── DataError          a folder, a download or a set of images can't be used
 │   └── DataMissing    … because it is not there yet
+├── PackageMissing     a package that only some rooms need is not installed
 ├── TransportError     a transport problem without a usable solution
 └── Cancelled          the person stopped it; not a fault
 """
@@ -35,6 +36,10 @@ class DataError(ExplorerError):
 
 class DataMissing(DataError):
     """A set of images is not on this machine (yet)."""
+
+
+class PackageMissing(ExplorerError, ImportError):
+    """A package that only some rooms need is not installed."""
 
 
 class TransportError(ExplorerError, ArithmeticError):

@@ -1,4 +1,4 @@
-"""What a network is worth: accuracy with its interval, parameters, multiply-accumulates."""
+"""What a network is worth: accuracy with its interval, parameters, multiply-accumulates, bytes."""
 
 from __future__ import annotations
 
@@ -127,14 +127,19 @@ def check_classes(module: nn.Module, images: ImageSet) -> None:
 
 @dataclass(frozen=True)
 class Size:
-    """`parameters` of a network, and the multiply-accumulates (`macs`) it spends on one image."""
+    """What a network costs.
+
+    parameters : how many numbers were learned. macs : multiply-accumulates for one image.
+    bytes : of all its parameters and buffers, a float in 4 bytes (float32), whatever it is held in.
+    """
 
     parameters: int
     macs: int
+    bytes: int
 
 
 def size(module: nn.Module, input_shape: tuple[int, ...] = (3, 32, 32)) -> Size:
-    """Count a network's parameters and its multiply-accumulates for one image.
+    """Count a network's parameters, its multiply-accumulates for one image, and its bytes.
 
     Convolutions and linear layers count, as in the field; batch norm, activations and pooling
     don't. Counted by PyTorch's own flop counter (two flops a multiply-accumulate).
@@ -144,4 +149,11 @@ def size(module: nn.Module, input_shape: tuple[int, ...] = (3, 32, 32)) -> Size:
     device = next(module.parameters()).device
     with torch.no_grad(), counter:
         module(torch.zeros(1, *input_shape, device=device))
-    return Size(sum(p.numel() for p in module.parameters()), counter.get_total_flops() // 2)
+    return Size(
+        sum(p.numel() for p in module.parameters()),
+        counter.get_total_flops() // 2,
+        sum(
+            t.numel() * (4 if t.is_floating_point() else t.element_size())
+            for t in (*module.parameters(), *module.buffers())
+        ),
+    )

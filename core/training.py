@@ -258,6 +258,7 @@ def main(arguments: list[str] | None = None) -> int:
         )  # fmt: skip
         chosen.out.mkdir(parents=True, exist_ok=True)
         weights = chosen.out / f"{chosen.name}.safetensors"
+        weights.with_suffix(".json").unlink(missing_ok=True)  # it speaks of the former weights
         zoo.save(module.cpu().to(memory_format=torch.contiguous_format), weights)
         stored = evaluate.accuracy(zoo.load(chosen.name, chosen.out), testing)
         write_card(chosen, schedule, training, stored, weights)
@@ -296,7 +297,7 @@ def write_card(
         parameters=sum(p.numel() for p in module.parameters()),
         accuracy=stored.mean,
         tested=stored.total,
-        sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+        sha256=zoo.file_hash(weights),
     )
     text = json.dumps(dataclasses.asdict(card), indent=2, ensure_ascii=False)
     weights.with_suffix(".json").write_text(text + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ a float16 safetensors file and a JSON card in `assets/weights/`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -231,8 +232,16 @@ def card(name: str, folder: Path = WEIGHTS) -> ModelCard:
     return known
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
+#: What to do about a broken file of a network that ships.
+RESTORE = "Restore it from the repository."
+
+
+def read_state(path: Path, instead: str = RESTORE) -> dict[str, Tensor]:
     """The tensors of a safetensors file, floating ones widened to float32.
+
+    Parameters
+    ----------
+    instead : what to do on failure; the last sentence of the error.
 
     Raises
     ------
@@ -243,12 +252,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
         state = safetensors.torch.load_file(path)
     except FileNotFoundError as error:
         raise WeightsError(
-            f"The weights file {path.name} is not in {path.parent}. Restore it from the repository."
+            f"The weights file {path.name} is not in {path.parent}. {instead}"
         ) from error
     except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(
-            f"The weights file {path} is damaged ({error}). Restore it from the repository."
-        ) from error
+        raise WeightsError(f"The weights file {path} is damaged ({error}). {instead}") from error
     return {key: t.float() if t.is_floating_point() else t for key, t in state.items()}
 
 
@@ -260,7 +267,8 @@ def load(name: str, folder: Path = WEIGHTS) -> nn.Module:
     RecipeError
         If no network has that name.
     WeightsError
-        If its weights are missing, damaged, or belong to another network.
+        If its weights are missing, damaged, belong to another network, or are not those that the
+        card beside them speaks of.
     """
     module = network(name).build()
     path = folder / f"{name}.safetensors"
@@ -271,7 +279,20 @@ def load(name: str, folder: Path = WEIGHTS) -> nn.Module:
             f"The weights in {path} do not belong to {name}: its tensors have other names or "
             "sizes. Restore the file from the repository."
         ) from error
+    # Without a card there is nothing to compare with: weights fresh from training have none yet.
+    if (folder / f"{name}.json").exists() and file_hash(path) != card(name, folder).sha256:
+        raise WeightsError(
+            f"The weights in {path} are not those that the card beside them speaks of: their "
+            "SHA-256 differs, so its accuracy is not theirs. Restore both from the repository, or "
+            f"train the network again: python -m core.training {name}"
+        )
     return module.eval()
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save(module: nn.Module, path: Path) -> None:

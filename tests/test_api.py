@@ -175,6 +175,21 @@ def test_weights_of_another_network_are_refused_in_a_readable_sentence(folder, n
     assert f"do not belong to {name}" in text and f"{name}.safetensors" in text
 
 
+def test_weights_that_are_not_the_cards_are_refused(folder):
+    """Sound weights of the same shape, but not those whose accuracy the card tells."""
+    module = core.load("vgg11_bn-digits", folder)
+    with torch.no_grad():
+        module.classifier.bias[0] += 1
+    zoo.save(module, folder / "vgg11_bn-digits.safetensors")
+    text = refusal(core.load, "vgg11_bn-digits", folder)
+    assert "SHA-256" in text and str(folder / "vgg11_bn-digits.safetensors") in text
+
+
+def test_weights_beside_a_broken_card_are_refused(folder):
+    (folder / "vgg11_bn-digits.json").write_text("{")
+    assert "vgg11_bn-digits.json" in refusal(core.load, "vgg11_bn-digits", folder)
+
+
 def test_a_missing_card_is_named(folder):
     (folder / "vgg11_bn-digits.json").unlink()
     text = refusal(core.card, "vgg11_bn-digits", folder)

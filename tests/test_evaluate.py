@@ -177,6 +177,18 @@ def test_macs_follow_the_input_shape():
     assert core.size(linear, (7,)).macs == 42 + 12
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16])
+def test_bytes_are_those_of_float32_however_it_is_held(kind):
+    """Four bytes for every parameter and running statistic, eight for batch norm's counter."""
+
+    class Held(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x.to(kind))
+
+    net = Held(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval().to(kind)
+    assert core.size(net, (3, 8, 8)).bytes == 4 * (4 * 27 + 4 + 4 * 4) + 8
+
+
 def test_a_group_of_half_the_width_halves_its_layers():
     net = core.load("vgg11_bn-digits")
     out = core.compress(net, core.trace(net), core.Recipe(groups=(3,), rule="select")).module

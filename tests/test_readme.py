@@ -1,10 +1,14 @@
 """What the README promises: its commands, its rooms, its example and its table of networks."""
 
 import re
+import shlex
 from pathlib import Path
 
+import pytest
+import torch
+
 import core
-from core import zoo
+from core import cli, zoo
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,6 +39,32 @@ def test_the_example_runs_as_printed():
     out = held["out"]
     assert out.module is not held["net"]
     assert out.plans[6].mass.shape == (32, 16) and len(out.kept[6]) == 16
+
+
+def test_a_result_is_kept_as_printed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    example, keeping = (part.split("```")[0] for part in README.split("```python\n")[1:3])
+    held: dict = {}
+    exec(example + keeping, held)
+    for key, tensor in held["out"].module.state_dict().items():
+        assert torch.equal(tensor, held["again"].module.state_dict()[key])
+    assert torch.equal(held["again"].kept[6], held["out"].kept[6])
+
+
+@pytest.mark.slow
+def test_the_commands_run_as_printed(tmp_path, monkeypatch, capsys):
+    """In this process: starting Python and PyTorch six times takes longer than the commands."""
+    monkeypatch.chdir(tmp_path)
+    section = README.split("## From the command line")[1].split("\n## ")[0]
+    start = ".venv/bin/python -m core "
+    commands = [line for line in section.splitlines() if line.startswith(start)]
+    assert {line.split()[3] for line in commands} == set(cli.COMMANDS)
+    for line in commands:
+        if "--onnx" in line:
+            for name in ("onnx", "onnxscript", "onnxruntime"):
+                pytest.importorskip(name, reason=f"needs {name}: requirements-onnx.txt")
+        assert cli.main(shlex.split(line.removeprefix(start))) == 0, line
+        assert capsys.readouterr().out
 
 
 def test_the_table_of_networks_is_what_their_cards_say():

@@ -112,6 +112,9 @@ def test_what_changes_the_outcome_changes_the_name_of_the_checkpoint():
 
 def test_the_command_trains_stores_and_writes_a_card(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(training.SCHEDULES, "vgg11_bn-digits", SHORT)
+    (tmp_path / "w").mkdir()
+    for file in zoo.WEIGHTS.glob("vgg11_bn-digits.*"):  # a former network, with its card
+        (tmp_path / "w" / file.name).write_bytes(file.read_bytes())
     arguments = ["vgg11_bn-digits", "--out", str(tmp_path / "w"), "--checkpoints", str(tmp_path)]
     assert training.main(arguments) == 0
     card = zoo.card("vgg11_bn-digits", tmp_path / "w")

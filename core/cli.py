@@ -1,0 +1,428 @@
+"""The command line: `python -m core compress …`; what it can choose is read from the recipe.
+
+Results go to standard output, as text or (`--json`) as JSON; progress goes to standard error. It
+ends with 0, with 1 after a sentence on what is wrong, with 2 if the command was not understood, and
+with 130 if it was interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import core
+from core import data, portable, zoo
+from core.errors import Cancelled, DataError, ExplorerError, RecipeError
+from core.evaluate import Size, running_accuracy
+from core.export import largest_difference
+from core.latency import Latency, latencies
+from core.options import add_recipe, chosen_recipe, shape
+from core.source import Source, original_of, source, takes
+
+EXAMPLES = """\
+examples:
+  python -m core networks
+  python -m core groups vgg11_bn-digits
+  python -m core compress vgg11_bn-digits --groups 6 --sparsity 0.5 --rule repaired --save small
+  python -m core compress torchvision:resnet18 --input-shape 3,224,224 --groups all --rule select
+  python -m core accuracy small --limit 500
+  python -m core size small --latency
+  python -m core export small --onnx small.onnx
+
+`python -m core COMMAND --help` explains a command and its choices. Networks are trained by
+`python -m core.training`, images fetched by `python -m core.download`.
+
+A command ends with 0 if all went well, 1 after a sentence on what is wrong, 2 if it was not
+understood, 130 if it was interrupted.
+"""
+
+NETWORK = """\
+NETWORK is one of
+  a network of the zoo       vgg11_bn-digits; `python -m core networks` lists them
+  a folder                   that `compress --save` wrote
+  torchvision:NAME           torchvision:resnet18, one of torchvision's classification networks
+  package.module:FUNCTION    a function without arguments that returns a torch.nn.Module
+"""
+
+
+class Progress:
+    """Tells what is going on, on standard error: a line that changes on a terminal, else lines."""
+
+    def __init__(self) -> None:
+        self.terminal = sys.stderr.isatty()
+        self.last = ""
+        self.told = 0.0
+
+    def say(self, line: str, passing: bool = False) -> None:
+        """Show a line. Of `passing` ones, off a terminal, at most one in ten seconds is shown."""
+        if self.terminal:
+            room = (
+                shutil.get_terminal_size().columns - 1
+            )  # a line that wraps could not be taken back
+            sys.stderr.write(f"\r\x1b[K{line[:room]}")
+        elif line != self.last and not (passing and time.monotonic() - self.told < 10):
+            sys.stderr.write(f"{line}\n")
+            self.told = time.monotonic()
+        self.last = line
+        sys.stderr.flush()
+
+    def share(self, share: float, line: str) -> None:
+        """`say` in the form in which the library reports."""
+        self.say(f"{100 * share:3.0f} %  {line}", passing=True)
+
+    def clear(self) -> None:
+        """Leave a clean line for what comes next."""
+        if self.terminal and self.last:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+        self.last = ""
+
+
+# -- the commands: each returns plain values for --json, and the same as text
+
+Told = tuple[Any, str]
+
+
+def networks(chosen: argparse.Namespace, progress: Progress) -> Told:
+    told = []
+    for name, row in zoo.NETWORKS.items():
+        known = zoo.card(name) if name in zoo.shipped() else None
+        told.append(
+            {
+                "name": name, "shape": row.shape, "input_shape": list(row.input_shape),
+                "images": row.images, "ships": known is not None,
+                "accuracy": known and known.accuracy, "tested": known and known.tested,
+                "parameters": known and known.parameters,
+            }
+        )  # fmt: skip
+    rows = [
+        (
+            one["name"], one["shape"],
+            f"{one['parameters']:,} parameters" if one["ships"] else "no weights yet",
+            f"{100 * one['accuracy']:.2f} % of {one['tested']:,} {one['images']} images"
+            if one["ships"]
+            else f"python -m core.training {one['name']}",
+        )
+        for one in told
+    ]  # fmt: skip
+    return told, table(rows)
+
+
+def groups(chosen: argparse.Namespace, progress: Progress) -> Told:
+    found = named(chosen, progress)
+    progress.say(f"Tracing {found.name}")
+    graph = core.trace(found.module, found.input_shape)
+    told = [
+        {
+            "index": group.index, "width": group.width,
+            "producers": list(group.producers), "consumers": list(group.consumers),
+        }
+        for group in graph.groups
+    ]  # fmt: skip
+    rows = [("group", "channels", "produced by", "consumed by")]
+    rows += [
+        (
+            str(group["index"]), str(group["width"]),
+            ", ".join(group["producers"]), ", ".join(group["consumers"]),
+        )
+        for group in told
+    ]  # fmt: skip
+    return told, table(rows)
+
+
+def compress(chosen: argparse.Namespace, progress: Progress) -> Told:
+    recipe = chosen_recipe(chosen)
+    if chosen.save:
+        portable.free_place(chosen.save, chosen.replace)  # before the work, not after it
+    found = named(chosen, progress)
+    if found.opened:
+        raise RecipeError(
+            f"{found.name} is a saved result, which is small already. Name the original network."
+        )
+    progress.say(f"Tracing {found.name}")
+    graph = core.trace(found.module, found.input_shape)
+    count = len(recipe.chosen(graph))
+    progress.say(f"Compressing {count} group{'s' if count > 1 else ''} with {recipe.rule!r}")
+    begun = time.monotonic()
+    out = core.compress(found.module, graph, recipe)
+    seconds = time.monotonic() - begun
+    before, after = (core.size(m, found.input_shape) for m in (found.module, out.module))
+    told = {
+        "network": found.name,
+        "recipe": recipe.as_dict(),
+        "groups": [
+            {
+                "index": index, "title": graph.groups[index].title,
+                "width": graph.groups[index].width, "kept": len(kept),
+                "cost": out.plans[index].cost if index in out.plans else None,
+            }
+            for index, kept in out.kept.items()
+        ],
+        "size": {"before": dataclasses.asdict(before), "after": dataclasses.asdict(after)},
+        "seconds": seconds,
+        "folder": None,
+    }  # fmt: skip
+    rows = [("group", "channels", "cost of transport", "produced by")]
+    rows += [
+        (
+            str(one["index"]), f"{one['width']} → {one['kept']}",
+            "-" if one["cost"] is None else f"{one['cost']:.4f}", one["title"].split(" · ")[-1],
+        )
+        for one in told["groups"]
+    ]  # fmt: skip
+    text = table(rows) + "\n\n" + size_table(before, after)
+    if chosen.save:
+        progress.say("Saving and reading back")
+        place = out.save(
+            chosen.save, network=found.name, plans=chosen.store_plans, replace=chosen.replace
+        )
+        told["folder"] = str(place)
+        text += f"\n\nSaved in {place}"
+    return told, text
+
+
+def accuracy(chosen: argparse.Namespace, progress: Progress) -> Told:
+    found = named(chosen, progress)
+    name = chosen.images or found.images
+    if name is None:
+        raise DataError(
+            f"It isn't known which images {found.name} was trained for. Name them: --images "
+            "digits, --images cifar10, or a folder in the data folder."
+        )
+    images = core.images(name, "test", chosen.data_dir, progress.share)
+    takes(found.module, tuple(images.images.shape[1:]))
+    total = len(images) if chosen.limit is None else min(chosen.limit, len(images))
+    for counted in running_accuracy(found.module, images, chosen.limit):
+        progress.say(f"{counted.total} of {total} images: {100 * counted.mean:.1f} %", passing=True)
+    told = {
+        "network": found.name, "images": images.title, "correct": counted.correct,
+        "total": counted.total, "mean": counted.mean, "low": counted.low, "high": counted.high,
+        "interval": "95 % Wilson",
+    }  # fmt: skip
+    return told, f"{counted}\non {images.title}, with its 95 % interval"
+
+
+def size(chosen: argparse.Namespace, progress: Progress) -> Told:
+    found = named(chosen, progress)
+    after = core.size(found.module, found.input_shape)
+    before = found.opened.before if found.opened else None
+    told: dict = {
+        "network": found.name,
+        "size": {
+            "before": before and dataclasses.asdict(before),
+            "after": dataclasses.asdict(after),
+        },
+        "stored_bytes": found.stored,
+    }
+    text = size_table(before, after)
+    if found.stored is not None:
+        text += f"\n\nThe weights file holds {found.stored:,} bytes."
+    if chosen.latency:
+        progress.say(f"Timing {chosen.runs} runs")
+        pair = [original_of(found, chosen.architecture)] if found.opened else []
+        measured = latencies(
+            [*pair, found.module], found.input_shape, chosen.runs, chosen.batch, chosen.threads
+        )
+        words = ("before", "after")[-len(measured) :] if found.opened else ("latency",)
+        told["latency"] = {
+            word: dataclasses.asdict(one) for word, one in zip(words, measured, strict=True)
+        }
+        text += "\n\n" + table([(w, str(m)) for w, m in zip(words, measured, strict=True)])
+        if found.opened:
+            text += f"\nOn this machine it takes {ratio(*measured)} of the time."
+    return told, text
+
+
+def export(chosen: argparse.Namespace, progress: Progress) -> Told:
+    found = named(chosen, progress)
+    progress.say("Exporting to ONNX")
+    path = core.to_onnx(found.module, chosen.onnx, found.input_shape)
+    progress.say("Comparing with onnxruntime")
+    apart = largest_difference(found.module, path, found.input_shape)
+    told = {"file": str(path), "bytes": path.stat().st_size, "largest_difference": apart}
+    return told, (
+        f"Wrote {path} ({told['bytes']:,} bytes)\n"
+        f"onnxruntime's outputs differ from PyTorch's by at most {apart:.1e}"
+    )
+
+
+def named(chosen: argparse.Namespace, progress: Progress) -> Source:
+    """The network that was named, with a word where nobody trained it."""
+    progress.say(f"Loading {chosen.network}")
+    found = source(chosen.network, chosen.input_shape, chosen.weights, chosen.architecture)
+    if found.random:
+        progress.clear()
+        print(
+            f"{found.name} has the weights it is made with. Name trained ones: --weights "
+            "FILE.safetensors", file=sys.stderr,
+        )  # fmt: skip
+    return found
+
+
+def table(rows: list[tuple[str, ...]]) -> str:
+    """Columns as wide as their widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def size_table(before: Size | None, after: Size) -> str:
+    """What a network costs, beside what the original costs if that is known."""
+    lines = (
+        ("parameters", "parameters"),
+        ("multiply-accumulates an image", "macs"),
+        ("bytes as float32", "bytes"),
+    )
+    if before is None:
+        return table([(line, f"{getattr(after, key):,}") for line, key in lines])
+    rows = [("", "before", "after", "left")]
+    for line, key in lines:
+        was, now = getattr(before, key), getattr(after, key)
+        rows.append((line, f"{was:,}", f"{now:,}", f"{100 * now / was:.1f} %" if was else "-"))
+    return table(rows)
+
+
+def ratio(before: Latency, after: Latency) -> str:
+    """How long one takes as a share of the other, by the medians."""
+    return f"{100 * after.median / before.median:.0f} %"
+
+
+# -- the parser
+
+COMMANDS: dict[str, tuple[Callable[[argparse.Namespace, Progress], Told], str, str]] = {
+    "networks": (networks, "list the networks of the zoo", ""),
+    "groups": (
+        groups, "list the groups of layers that must shrink together",
+        "Group 0 is nearest the output. The indices are those that `compress --groups` takes.",
+    ),
+    "compress": (
+        compress, "make a network smaller and, with --save, keep it",
+        "Channels of the chosen groups are scored, the less important ones are transported onto "
+        "those that stay, and the weights are made smaller. No images and no training are needed "
+        "unless a choice below says so.",
+    ),
+    "accuracy": (
+        accuracy, "count the test images a network names right, with a 95 % interval",
+        "Images are looked for in the data folder; `python -m core.download cifar10` fetches some, "
+        "`digits` needs no folder. The first images are a fair sample of all classes.",
+    ),
+    "size": (
+        size, "count parameters, multiply-accumulates and bytes, and measure latency",
+        "Of a saved result the original is told beside it.",
+    ),
+    "export": (
+        export, "write a network as an ONNX file for other programs",
+        "Needs the packages of requirements-onnx.txt. The batch may be of any size; the file's "
+        "outputs are compared with PyTorch's.",
+    ),
+}  # fmt: skip
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    shape_of_help = dict(formatter_class=argparse.RawTextHelpFormatter)
+    top = argparse.ArgumentParser(
+        prog="python -m core", epilog=EXAMPLES, **shape_of_help,
+        description="Make neural networks smaller by optimal transport, and see what it costs.",
+    )  # fmt: skip
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (_, about, more) in COMMANDS.items():
+        text = about[0].upper() + about[1:] + ". " + more
+        one = commands.add_parser(
+            name, help=about.replace("%", "%%"), description=textwrap.fill(text, 90),
+            epilog=None if name == "networks" else NETWORK, **shape_of_help,
+        )  # fmt: skip
+        one.add_argument("--json", action="store_true", help="print the result as JSON")
+        if name == "networks":
+            continue
+        one.add_argument("network", metavar="NETWORK", help="see below")
+        one.add_argument(
+            "--input-shape", type=shape, metavar="C,H,W",
+            help="channels, height and width of an image\n"
+            "(default: the network's own; torchvision 3,224,224; any other 3,32,32)",
+        )  # fmt: skip
+        one.add_argument(
+            "--weights", type=Path, metavar="FILE",
+            help="a safetensors file with the network's tensors (the zoo's come with it)",
+        )  # fmt: skip
+        one.add_argument(
+            "--architecture", metavar="NETWORK",
+            help="for a folder whose original neither the zoo nor torchvision has:\n"
+            "package.module:FUNCTION that makes it, with any weights",
+        )  # fmt: skip
+        ADD.get(name, lambda _: None)(one)
+    return top
+
+
+def add_compress(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--save", metavar="FOLDER", help="write the result to this folder")
+    one.add_argument(
+        "--store-plans", action="store_true", help="with --save: write the transport plans too"
+    )
+    one.add_argument(
+        "--replace", action="store_true", help="with --save: a result that is there may go"
+    )
+    add_recipe(one)
+
+
+def add_accuracy(one: argparse.ArgumentParser) -> None:
+    one.add_argument(
+        "--images", metavar="NAME", help="the images (default: those it was trained for)"
+    )
+    one.add_argument("--limit", type=int, metavar="N", help="test on the first N images (all)")
+    one.add_argument(
+        "--data-dir", metavar="FOLDER",
+        help=f"folder of images (${data.FOLDER_VARIABLE}, else the cache directory)",
+    )  # fmt: skip
+
+
+def add_size(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--latency", action="store_true", help="measure how long an image takes, too")
+    one.add_argument("--runs", type=int, default=50, help="runs of each network (50)")
+    one.add_argument("--batch", type=int, default=1, help="images at once (1)")
+    one.add_argument("--threads", type=int, default=1, help="threads of the processor (1)")
+
+
+def add_export(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--onnx", required=True, type=Path, metavar="FILE", help="the file to write")
+
+
+ADD = {"compress": add_compress, "accuracy": add_accuracy, "size": add_size, "export": add_export}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a terminal without an arrow shows a question mark
+    try:
+        chosen = parser().parse_args(arguments)
+    except SystemExit as done:  # argparse has printed help (0) or usage (2)
+        return int(done.code or 0)
+    progress = Progress()
+    try:
+        told, text = COMMANDS[chosen.command][0](chosen, progress)
+        progress.clear()
+        print(json.dumps(told, indent=1, ensure_ascii=False) if chosen.json else text, flush=True)
+        return 0
+    except (KeyboardInterrupt, Cancelled):
+        progress.clear()
+        print("Stopped.", file=sys.stderr)
+        return 130
+    except ExplorerError as error:
+        progress.clear()
+        print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
