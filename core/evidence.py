@@ -188,6 +188,8 @@ def nuclear_drops(maps: Tensor) -> Tensor:
     Singular values are the square roots of the eigenvalues of the smaller of AAᵀ and AᵀA, from
     which setting a row to zero takes away a row and a column, or an outer product.
     """
+    if not maps.isfinite().all():  # LAPACK would refuse; who asks looks at the scores
+        return torch.full((len(maps),), torch.nan, dtype=maps.dtype)
     rows, places = maps.shape
     wide = rows <= places
     square = maps @ maps.T if wide else maps.T @ maps  # (k, k), k = min(c, p)

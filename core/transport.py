@@ -137,22 +137,21 @@ def _unbalanced(mu: np.ndarray, nu: np.ndarray, costs: np.ndarray, settings: Set
     if mean <= 0:
         return np.outer(mu, nu), 0, True
     strength, price = settings.epsilon * mean, settings.relaxation * mean
-    log_mu, log_nu, c = (
-        torch.from_numpy(part) for part in (np.log(mu), np.log(nu), costs / strength)
-    )
+    log_mu, log_nu = (torch.from_numpy(part).log() for part in (mu, nu))
+    c = torch.from_numpy(costs) / strength
     damping = price / (price + strength)
     inertia = strength / price
     u, v = torch.zeros_like(log_mu), torch.zeros_like(log_nu)  # the potentials over ε
-    done, moved = 0, math.inf
+    done, moved, before = 0, math.inf, torch.cat([u, v])
     while done < LIMIT and not moved < TOLERANCE:
         if done % STEP == 0:
             settings.look()
-        before = u
         u = -damping * torch.logsumexp(v + log_nu - c, 1)  # (n,)
         v = -damping * torch.logsumexp((u + log_mu)[:, None] - c, 0)  # (m,)
         shift = torch.logsumexp(log_mu - inertia * u, 0) - torch.logsumexp(log_nu - inertia * v, 0)
         u, v = u + shift / (2 * inertia), v - shift / (2 * inertia)
-        moved = float((u - before).abs().max())
+        now = torch.cat([u - u[0], v + u[0]])  # the plan sees no shift, nor its rounding
+        moved, before = float((now - before).abs().max()), now
         done += 1
     plan = torch.exp((u + log_mu)[:, None] + (v + log_nu) - c)
     return plan.numpy(), done, moved < TOLERANCE
