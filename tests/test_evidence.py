@@ -448,18 +448,14 @@ def test_what_needs_images_is_not_scored_from_weights():
 # With a network that ships
 
 
-def test_training_images_choose_and_test_images_do_not():
+def test_training_images_choose_and_test_images_never_do():
     net = core.load("vgg11_bn-digits")
     graph = core.trace(net)
     train, test = core.images("digits", "train"), core.images("digits")
     assert (train.split, test.split) == ("train", "test")
-    told = core.Recipe(groups=(6,), rule="select", importance="taylor", data="digits", samples=64)
-    prepared = core.Prepared(net, graph)
-
-    def right(recipe_: core.Recipe) -> float:
-        return core.accuracy(core.compress(net, graph, recipe_, prepared, train).module, test).mean
-
-    chance = [right(told.replace(importance="random", seed=seed)) for seed in range(5)]
-    assert right(told) > sum(chance) / 5 + 0.05
-    with pytest.raises(core.RecipeError, match="tested on"):
-        core.compress(net, graph, told, images=test)
+    for importance in NEEDS_IMAGES:
+        told = recipe(importance, data="digits", samples=8, rule="select")
+        with pytest.raises(core.RecipeError, match="tested on"):
+            core.compress(net, graph, told, images=test)
+        out = core.compress(net, graph, told, images=train)
+        assert all(len(step.scores.unique()) > 2 for step in out.steps.values())
