@@ -1,24 +1,27 @@
 """The whole story in one function: from a network and a recipe to a smaller network.
 
-    groups → scores → kept channels and masses → costs → plan → projection → smaller weights
+groups → scores → kept channels and masses → costs → plan → projection → smaller weights
 """
 
 from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from core import portable, surgery
-from core.cost import channel_features, pairwise, with_bias
+from core import evidence, portable, surgery
+from core.cost import channel_features, pairwise, to_centres, with_bias
+from core.data import ImageSet
+from core.errors import RecipeError, WeightsError
 from core.groups import DependencyGraph
-from core.importance import scores
-from core.measures import Measures, measures
+from core.importance import IMPORTANCES, State, scores
+from core.measures import KEEPS, Measures, measures
 from core.projection import RULES, Projection, projection, select
 from core.recipe import Recipe
 from core.repair import Repair, repairs
@@ -28,14 +31,71 @@ from core.transport import TransportPlan, transport
 class Prepared:
     """A network made ready for many recipes: batch norm folded once, costs remembered.
 
-    Holds no reference to the module's tensors that could be written through: the state is a copy.
+    Its states are copies; of the module itself it reads the structure alone, when a score needs a
+    pass through a copy of the network.
+
+    Raises
+    ------
+    WeightsError
+        If a weight is not a finite number, before or after folding: it would spread over all
+        channels.
     """
 
     def __init__(self, module: nn.Module, graph: DependencyGraph) -> None:
         self.graph = graph
         self.original = {key: t.detach().clone() for key, t in module.state_dict().items()}
         self.folded = surgery.fold(self.original, graph.layers)
+        for state, when in ((self.original, ""), (self.folded, " once batch norm is folded in")):
+            _check_finite(state, when)
+        self._module = module
         self._costs: dict[tuple[int, str, bool], Tensor] = {}
+        self._evidence: dict[tuple[str, str, int, int], tuple[str, dict[int, Tensor]]] = {}
+        self._one_pass = threading.Lock()
+
+    def scores(self, index: int, recipe: Recipe, images: ImageSet | None = None) -> Tensor:
+        """The importance of a group's channels: (n,) float64, none negative.
+
+        A score that needs images is made for all groups at once and remembered, so that `images`
+        can be left out from then on.
+
+        Raises
+        ------
+        RecipeError
+            If images are needed and there are none, or others than the recipe names.
+        WeightsError
+            If a score is not finite: the network's outputs are not, on those images.
+        """
+        group = self.graph.groups[index]
+        needs = IMPORTANCES[recipe.importance].needs
+        if needs == "nothing":
+            return scores(
+                self.folded, group, recipe.importance, recipe.seed, self.original,
+                self.graph.layers,
+            )  # fmt: skip
+        key = (recipe.importance, recipe.data, recipe.samples, recipe.seed)
+        with self._one_pass:
+            fingerprint, found = self._evidence.get(key, ("", None))
+            if images is None and found is None:
+                kind = "labelled images" if needs == "labels" else "images"
+                name = recipe.data or "digits"
+                raise RecipeError(
+                    f"The importance {recipe.importance!r} needs {kind}: name a set of images in "
+                    f"the recipe, data={name!r}, and give it, "
+                    f'images=core.images({name!r}, "train").'
+                )
+            if images is not None and (found is None or fingerprint != images.fingerprint):
+                evidence.check(images, recipe.data, self.graph)
+                module = surgery.rebuild(self._module, self.folded)
+                look = evidence.PASSES[recipe.importance]
+                found = look(module, self.graph, images, recipe.samples, recipe.seed)
+                if not all(score.isfinite().all() for score in found.values()):
+                    raise WeightsError(
+                        f"The network's outputs or gradients on the images of {recipe.data!r} are "
+                        "not finite numbers. Load the network again, or choose an importance "
+                        "without images."
+                    )
+                self._evidence[key] = (images.fingerprint, found)
+        return found[index]
 
     def costs(self, index: int, cost: str, bias: bool) -> Tensor:
         """The distance of every channel of a group to every other: (n, n) float64."""
@@ -47,6 +107,15 @@ class Prepared:
     def features(self, index: int, bias: bool) -> Tensor:
         """The normalised features of a group's channels: (n, d) float64."""
         return channel_features(self.folded, self.graph.groups[index], self.graph.layers, bias)
+
+
+def _check_finite(state: State, when: str) -> None:
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise WeightsError(
+                f"The weights of layer {name.rpartition('.')[0]!r} are not finite{when}: {name} "
+                "holds infinities or NaN. Load the network again."
+            )
 
 
 @dataclass(frozen=True)
@@ -88,18 +157,36 @@ class Compressed:
         return {index: step.measures.kept for index, step in self.steps.items()}
 
 
-def plan_group(prepared: Prepared, index: int, recipe: Recipe) -> Step:
-    """Decide for one group of the original network what stays and where the rest goes."""
+def plan_group(
+    prepared: Prepared,
+    index: int,
+    recipe: Recipe,
+    images: ImageSet | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Step:
+    """Decide for one group of the original network what stays and where the rest goes.
+
+    Raises as `compress` does.
+    """
     group = prepared.graph.groups[index]
-    score = scores(prepared.folded, group, recipe.importance, recipe.seed)
-    measured = measures(score, recipe.sparsity, recipe.source, recipe.target)
+    score = prepared.scores(index, recipe, images)
+    bias = with_bias(recipe.features, recipe.rule)
+    features = prepared.features(index, bias) if KEEPS[recipe.keep].cluster else None
+    measured = measures(
+        score, recipe.sparsity, recipe.source, recipe.target, recipe.keep, features,
+        recipe.kept_in(index), recipe.temperature, recipe.seed,
+    )  # fmt: skip
     rule = RULES[recipe.rule]
     if rule.project is None:
         return Step(score, measured, None, select(measured.kept, group.width), {})
-    costs = prepared.costs(index, recipe.cost, with_bias(recipe.features, recipe.rule))
+    if measured.centres is None:
+        costs = prepared.costs(index, recipe.cost, bias)[:, measured.kept]
+    else:
+        costs = to_centres(features, measured.centres, recipe.cost)
     plan = transport(
-        measured.source, measured.target, costs[:, measured.kept], recipe.solver, recipe.epsilon
-    )
+        measured.source, measured.target, costs, recipe.solver, recipe.epsilon, recipe.relaxation,
+        recipe.share, stop,
+    )  # fmt: skip
     matrices = projection(recipe.rule, plan, score)
     mended: dict[str, Repair] = {}
     if rule.repaired:
@@ -133,6 +220,8 @@ def compress(
     graph: DependencyGraph,
     recipe: Recipe,
     prepared: Prepared | None = None,
+    images: ImageSet | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Compressed:
     """Shrink the chosen groups of a network, every plan made from the original weights.
 
@@ -142,20 +231,28 @@ def compress(
     graph : `core.trace(module)`.
     recipe : what to do.
     prepared : `Prepared(module, graph)`, to spare folding and costs when many recipes are tried.
+    images : the set the recipe names as `data`, its training split, for an importance that needs
+        some: `core.images(recipe.data, "train")`.
+    stop : asked now and then by iterative solvers; True ends the work.
 
     Raises
     ------
     RecipeError
-        If the recipe names a group the network does not have.
+        If the recipe names a group or a channel the network does not have, or images are missing
+        or not those it names.
+    WeightsError
+        If weights are not finite.
     TransportError
         If a transport problem has no usable solution.
+    Cancelled
+        If `stop` said so.
     """
     prepared = prepared or Prepared(module, graph)
     state = prepared.folded
     steps: dict[int, Step] = {}
     with torch.no_grad():
         for index in recipe.chosen(graph):
-            step = plan_group(prepared, index, recipe)
+            step = plan_group(prepared, index, recipe, images, stop)
             state = surgery.shrink(
                 state, graph.groups[index], graph.layers, step.projection, step.repairs
             )

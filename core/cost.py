@@ -7,9 +7,10 @@ section 3.3). The cost of moving mass from channel i to channel j is their featu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,15 +24,28 @@ from core.importance import State, channel_rows
 
 @dataclass(frozen=True)
 class Cost:
-    """A row of `COSTS`: what it is in one line, and scipy's name of the distance."""
+    """A row of `COSTS`: what it is in one line, and the distance, (n, d), (m, d) → (n, m)."""
 
     about: str
-    metric: str
+    of: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def _cosine(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """1 − cos of the angle, 0 to 2. A row of zeros has no angle: 1 from others, 0 from its like."""
+    units, unit_others = (normalised(torch.from_numpy(part)).numpy() for part in (rows, others))
+    # Half the square of the distance of unit vectors: exactly 0 for twins, where 1 − cos is not.
+    distances = cdist(units, unit_others, "sqeuclidean") / 2
+    distances[rows.any(1)[:, None] != others.any(1)[None]] = 1
+    return distances
 
 
 COSTS: dict[str, Cost] = {
-    "l1": Cost("sum of absolute differences of the normalised features (the paper's)", "cityblock"),
-    "l2": Cost("Euclidean distance of the normalised features", "euclidean"),
+    "l1": Cost(
+        "sum of absolute differences of the normalised features (the paper's)",
+        partial(cdist, metric="cityblock"),
+    ),
+    "l2": Cost("Euclidean distance of the normalised features", partial(cdist, metric="euclidean")),
+    "cosine": Cost("one minus the cosine of the angle between the features", _cosine),
 }
 
 FEATURES: dict[str, str] = {
@@ -99,17 +113,25 @@ def pairwise(features: Tensor, cost: str = "l1") -> Tensor:
     every sparsity.
     """
     rows = features.numpy()
-    metric = COSTS[cost].metric
+    distance = COSTS[cost].of
     count = len(rows)
     matrix = np.zeros((count, count))
     step = max(1, -(-count // 8))
 
     def fill(start: int) -> None:
         stop = min(start + step, count)
-        block = cdist(rows[start:stop], rows[start:], metric)  # the upper triangle, in strips
+        block = distance(rows[start:stop], rows[start:])  # the upper triangle, in strips
         matrix[start:stop, start:] = block
         matrix[start:, start:stop] = block.T
 
     with ThreadPoolExecutor(2) as pool:  # scipy lets other threads run meanwhile
         list(pool.map(fill, range(0, count, step)))
     return torch.from_numpy(matrix)
+
+
+def to_centres(features: Tensor, centres: Tensor, cost: str = "l1") -> Tensor:
+    """The distance of every channel to every centre: (n, d) and (m, d) → (n, m) float64.
+
+    For centres that are no channels (`core.clusters`); the others are columns of `pairwise`.
+    """
+    return torch.from_numpy(COSTS[cost].of(features.numpy(), centres.numpy()))

@@ -74,6 +74,7 @@ class ImageSet:
     mean, std : per colour channel, of values between 0 and 1; what networks are fed is
         (images / 255 − mean) / std.
     fingerprint : changes when an image, a label or the order does.
+    split : `test` or `train`; empty for images put together by hand.
     """
 
     name: str
@@ -84,6 +85,7 @@ class ImageSet:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     fingerprint: str
+    split: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -226,7 +228,7 @@ def _shuffled(found: ImageSet, split: str) -> ImageSet:
     digest.update(os.fsencode("/".join(found.classes)))
     return ImageSet(
         found.name, found.title, pixels, labels, found.classes, found.mean, found.std,
-        digest.hexdigest()[:16],
+        digest.hexdigest()[:16], split,
     )  # fmt: skip
 
 

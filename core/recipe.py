@@ -16,7 +16,7 @@ from core.cost import COSTS, FEATURES
 from core.errors import RecipeError
 from core.groups import DependencyGraph
 from core.importance import IMPORTANCES
-from core.measures import MASSES
+from core.measures import KEEPS, MASSES
 from core.projection import RULES
 from core.transport import SOLVERS
 
@@ -29,6 +29,7 @@ CHOICES: dict[str, dict[str, str]] = {
     "target": {name: mass.about for name, mass in MASSES.items()},
     "cost": {name: cost.about for name, cost in COSTS.items()},
     "features": dict(FEATURES),
+    "keep": {name: keep.about for name, keep in KEEPS.items()},
 }
 
 
@@ -43,12 +44,20 @@ class Recipe:
     importance : how channels are scored, a key of `core.importance.IMPORTANCES`.
     rule : how a plan becomes a smaller group, a key of `core.projection.RULES`.
     solver : how the transport problem is solved, a key of `core.transport.SOLVERS`.
-    epsilon : strength of the entropy for `sinkhorn`, as a share of the mean cost.
+    epsilon : strength of the entropy for `sinkhorn` and `unbalanced`, as a share of the mean cost.
     source, target : masses of all channels and of those that stay, keys of
         `core.measures.MASSES`.
     cost : distance between channels, a key of `core.cost.COSTS`.
     features : what a channel's features hold, a key of `core.cost.FEATURES`.
     seed : seed of whatever is drawn at random.
+    keep : what stays, a key of `core.measures.KEEPS`.
+    kept : for `by-hand`, the channels that stay: a tuple of indices for each group in `groups`, or
+        for every group of the network where that is "all"; the sparsity then says nothing.
+    data : name of the images (`core.images(data, "train")`) for an importance that needs some.
+    samples : how many of them, drawn with the seed.
+    relaxation : for `unbalanced`, what missing a mass costs, in mean costs.
+    share : for `partial`, the share of the mass that is moved, 0 < share ≤ 1.
+    temperature : for the masses `softmax`, in standard deviations of the scores; small is steep.
     """
 
     groups: tuple[int, ...] | str = (0,)
@@ -62,10 +71,21 @@ class Recipe:
     cost: str = "l1"
     features: str = "by-rule"
     seed: int = 0
+    keep: str = "most-important"
+    kept: tuple[tuple[int, ...], ...] = ()
+    data: str = ""
+    samples: int = 128
+    relaxation: float = 1.0
+    share: float = 0.9
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
+        # Lists are how JSON writes tuples.
         if isinstance(self.groups, list):
             object.__setattr__(self, "groups", tuple(self.groups))
+        if isinstance(self.kept, (list, tuple)):
+            kept = tuple(tuple(one) if isinstance(one, list) else one for one in self.kept)
+            object.__setattr__(self, "kept", kept)
         if self.groups != "all":
             whole = isinstance(self.groups, tuple) and all(type(g) is int for g in self.groups)
             if not whole or not self.groups:
@@ -75,25 +95,52 @@ class Recipe:
                 )
             if len(set(self.groups)) < len(self.groups):
                 raise RecipeError(f"groups names a group twice: {self.groups}.")
-        number = isinstance(self.sparsity, (int, float)) and not isinstance(self.sparsity, bool)
-        if not number or not 0 <= self.sparsity < 1:
+        if not _number(self.sparsity) or not 0 <= self.sparsity < 1:
             raise RecipeError(
                 f"sparsity must lie between 0 and 1 (1 excluded: a channel must stay); got "
                 f"{self.sparsity!r}."
             )
-        number = isinstance(self.epsilon, (int, float)) and not isinstance(self.epsilon, bool)
-        if not number or not 0 < self.epsilon < math.inf:
-            raise RecipeError(f"epsilon must be a positive number; got {self.epsilon!r}.")
+        for name in ("epsilon", "relaxation", "temperature", "share"):
+            value = getattr(self, name)
+            if not _number(value) or not 0 < value < math.inf:
+                raise RecipeError(f"{name} must be a positive number; got {value!r}.")
+            object.__setattr__(self, name, float(value))
+        if self.share > 1:
+            raise RecipeError(f"share must be at most 1, all of the mass; got {self.share!r}.")
         # 0, 0.0 and −0.0 are one sparsity: one key, one link, one line in a table.
         object.__setattr__(self, "sparsity", float(self.sparsity) + 0.0)
-        object.__setattr__(self, "epsilon", float(self.epsilon))
         if type(self.seed) is not int or self.seed < 0:
             raise RecipeError(f"seed must be a whole number of at least 0; got {self.seed!r}.")
+        if type(self.samples) is not int or self.samples < 1:
+            raise RecipeError(
+                f"samples must be a whole number of at least 1; got {self.samples!r}."
+            )
+        if not isinstance(self.data, str):
+            raise RecipeError(
+                f'data must be the name of a set of images, or "" for none; got {self.data!r}.'
+            )
+        self._check_kept()
         for field, choices in CHOICES.items():
             value = getattr(self, field)
             if not isinstance(value, str) or value not in choices:
                 raise RecipeError(
                     f"There is no {field} called {value!r}. Known: {', '.join(choices)}."
+                )
+
+    def _check_kept(self) -> None:
+        """Refuse what is no tuple of tuples of different indices."""
+        rows = self.kept if isinstance(self.kept, tuple) else (None,)
+        for row in rows:
+            whole = isinstance(row, tuple) and all(type(c) is int and c >= 0 for c in row)
+            if not whole or not row:
+                raise RecipeError(
+                    "kept must hold the channels that stay, a tuple of indices for each group, "
+                    f"such as ((0, 3, 4),); got {self.kept!r}."
+                )
+            if twice := sorted({c for c in row if row.count(c) > 1}):
+                raise RecipeError(
+                    f"kept names channel {', '.join(map(str, twice))} of a group twice. Name every "
+                    "channel once."
                 )
 
     def chosen(self, graph: DependencyGraph) -> tuple[int, ...]:
@@ -102,8 +149,21 @@ class Recipe:
         Raises
         ------
         RecipeError
-            If the network has no group of that index.
+            If the network has no group of that index, or the channels kept by hand are not there.
         """
+        indices = self._indices(graph)
+        if self.keep == "by-hand":
+            self._check_channels(graph, indices)
+        return indices
+
+    def kept_in(self, index: int) -> tuple[int, ...]:
+        """The channels of a group that are kept by hand; () for a group the recipe doesn't name."""
+        rows = dict(enumerate(self.kept))
+        if self.groups != "all":
+            rows = dict(zip(self.groups, self.kept, strict=False))
+        return rows.get(index, ())
+
+    def _indices(self, graph: DependencyGraph) -> tuple[int, ...]:
         known = range(len(graph.groups))
         if self.groups == "all":
             return tuple(known)
@@ -116,6 +176,21 @@ class Recipe:
                 )
         return self.groups
 
+    def _check_channels(self, graph: DependencyGraph, indices: tuple[int, ...]) -> None:
+        if len(self.kept) != len(indices):
+            raise RecipeError(
+                f"The recipe keeps channels by hand and shrinks {len(indices)} groups, but kept "
+                f"lists channels of {len(self.kept)}. List those of every group, in the order of "
+                "groups."
+            )
+        for index, row in zip(indices, self.kept, strict=True):
+            width = graph.groups[index].width
+            if max(row) >= width:
+                raise RecipeError(
+                    f"Group {index} has no channel {max(row)}: it has the channels 0 to "
+                    f"{width - 1}. Correct kept."
+                )
+
     def replace(self, **changes) -> Recipe:
         """The same recipe with some fields changed."""
         return dataclasses.replace(self, **changes)
@@ -124,6 +199,7 @@ class Recipe:
         """Plain values, as JSON keeps them."""
         told = dataclasses.asdict(self)
         told["groups"] = "all" if self.groups == "all" else list(self.groups)
+        told["kept"] = [list(row) for row in self.kept]
         return told
 
     @classmethod
@@ -148,3 +224,7 @@ class Recipe:
         """Sixteen digits that change with any field."""
         text = json.dumps(self.as_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

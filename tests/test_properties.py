@@ -21,12 +21,14 @@ from core import surgery
 from core.cost import COSTS, FEATURES
 from core.groups import CONSUMES
 from core.importance import IMPORTANCES
-from core.measures import MASSES, kept_count
+from core.measures import KEEPS, MASSES, kept_count
 from core.projection import RULES, Projection, projection, select
 from core.repair import repairs
 from core.transport import SOLVERS, transport
 
 CLOSE = dict(rtol=1e-8, atol=1e-8)
+
+DATA_FREE = [name for name, row in IMPORTANCES.items() if row.needs == "nothing"]
 
 few = settings(
     max_examples=25,
@@ -214,7 +216,8 @@ def recipes(draw) -> core.Recipe:
         sparsity=draw(st.floats(0, 0.99)),
         epsilon=draw(st.floats(0.2, 10)),
         seed=draw(st.integers(0, 1000)),
-        importance=draw(st.sampled_from(list(IMPORTANCES))),
+        importance=draw(st.sampled_from(DATA_FREE)),
+        keep=draw(st.sampled_from([name for name in KEEPS if name != "by-hand"])),
         solver=draw(st.sampled_from(list(SOLVERS))),
         source=draw(st.sampled_from(list(MASSES))),
         target=draw(st.sampled_from(list(MASSES))),

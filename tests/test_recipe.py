@@ -36,6 +36,13 @@ OTHER = {
     "cost": "l2",
     "features": "weights",
     "seed": 7,
+    "keep": "k-means",
+    "kept": ((0, 2), (1,)),
+    "data": "digits",
+    "samples": 16,
+    "relaxation": 2.0,
+    "share": 0.5,
+    "temperature": 0.25,
 }
 
 
@@ -88,10 +95,62 @@ def test_a_network_without_groups_says_so():
     assert Recipe(groups="all").chosen(empty) == ()
 
 
-@pytest.mark.parametrize("epsilon", [0, 0.0, -1.0, math.nan, math.inf, "0.1", True, None])
-def test_an_epsilon_that_cannot_be_is_refused(epsilon):
-    text = refusal(epsilon=epsilon)
-    assert "epsilon" in text and "positive" in text
+@pytest.mark.parametrize("value", [0, 0.0, -1.0, math.nan, math.inf, "0.1", True, None])
+@pytest.mark.parametrize("field", ["epsilon", "relaxation", "share", "temperature"])
+def test_a_strength_that_cannot_be_is_refused(field, value):
+    text = refusal(**{field: value})
+    assert field in text and "positive" in text and repr(value) in text
+
+
+def test_more_than_all_of_the_mass_is_refused():
+    assert "share must be at most 1" in refusal(share=1.5)
+    assert Recipe(share=1).share == 1.0
+
+
+@pytest.mark.parametrize("samples", [0, -1, 1.5, True, "16", None])
+def test_a_count_of_images_that_cannot_be_is_refused(samples):
+    text = refusal(samples=samples)
+    assert "samples" in text and "at least 1" in text
+
+
+@pytest.mark.parametrize("data", [None, 3, ("digits",)])
+def test_data_that_are_no_name_are_refused(data):
+    assert "data must be the name" in refusal(data=data)
+
+
+@pytest.mark.parametrize(
+    "kept", [None, "0", 3, ((),), ((0, -1),), ((0.0,),), ((True,),), (0, 1), ({0},), (("0",),)]
+)
+def test_channels_kept_by_hand_that_are_no_indices_are_refused(kept):
+    text = refusal(kept=kept)
+    assert "kept" in text and "((0, 3, 4),)" in text and repr(kept) in text
+
+
+def test_a_channel_kept_twice_is_refused():
+    assert "names channel 3 of a group twice" in refusal(kept=((0, 3, 3),))
+
+
+def test_channels_kept_by_hand_are_checked_against_the_network():
+    width = graph().groups[0].width
+    by_hand = functools.partial(Recipe, keep="by-hand", groups=(0, 2))
+    assert by_hand(kept=((0, width - 1), (4,))).chosen(graph()) == (0, 2)
+    cases = [
+        ((), "lists channels of 0"),
+        (((0,),), "lists channels of 1"),
+        (((width,), (0,)), f"Group 0 has no channel {width}: it has the channels 0 to"),
+    ]
+    for kept, text in cases:
+        with pytest.raises(core.RecipeError, match=text):
+            by_hand(kept=kept).chosen(graph())
+    # Only where they count.
+    assert Recipe(kept=((width,),)).chosen(graph()) == (0,)
+
+
+def test_channels_kept_by_hand_belong_to_the_groups_in_their_order():
+    recipe = Recipe(groups=(2, 0), keep="by-hand", kept=((1,), (5, 6)))
+    assert recipe.kept_in(2) == (1,) and recipe.kept_in(0) == (5, 6) and recipe.kept_in(1) == ()
+    every = Recipe(groups="all", keep="by-hand", kept=tuple((i,) for i in range(8)))
+    assert every.kept_in(5) == (5,) and every.chosen(graph()) == tuple(range(8))
 
 
 @pytest.mark.parametrize("seed", [-1, 0.5, 1.0, True, "1", None])
@@ -133,6 +192,11 @@ def test_all_means_every_group():
     assert Recipe(groups=(5, 2)).chosen(graph()) == (5, 2)
 
 
+def test_a_list_of_channels_is_the_same_as_a_tuple():
+    one, other = Recipe(kept=[[0, 3], [1]]), Recipe(kept=((0, 3), (1,)))
+    assert one == other and hash(one) == hash(other) and one.key == other.key
+
+
 def test_a_list_of_groups_is_the_same_as_a_tuple():
     assert Recipe(groups=[0, 3]) == Recipe(groups=(0, 3))
     assert hash(Recipe(groups=[0, 3])) == hash(Recipe(groups=(0, 3)))
@@ -157,6 +221,11 @@ def test_an_unknown_field_is_refused_by_name():
 
 def test_missing_fields_take_their_defaults_and_wrong_values_are_refused():
     assert Recipe.from_dict({"sparsity": 0.25}) == Recipe(sparsity=0.25)
+    # What was written before later fields came means the same as then.
+    first = ["groups", "sparsity", "importance", "rule", "solver", "epsilon", "source", "target"]
+    first += ["cost", "features", "seed"]
+    told = {name: value for name, value in Recipe(**OTHER).as_dict().items() if name in first}
+    assert Recipe.from_dict(told) == Recipe(**{name: OTHER[name] for name in first})
     with pytest.raises(core.RecipeError, match="sparsity"):
         Recipe.from_dict({"sparsity": "a lot"})
 
