@@ -8,6 +8,7 @@ call may be made off the page. Every cache is bounded; errors are never remember
 from __future__ import annotations
 
 import copy
+import os
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,8 +18,10 @@ import torch
 
 import core
 from app import jobs
-from core import embedding, zoo
+from core import data, embedding, zoo
 from core.compress import Step, outline, plan_group
+from core.importance import IMPORTANCES
+from core.measures import KEEPS
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,31 @@ def step(name: str, index: int, recipe: core.Recipe) -> Step:
     return plan_group(network(name).prepared, index, recipe)
 
 
+def takes_long(recipe: core.Recipe) -> bool:
+    """Whether deciding for a group takes seconds: passes through the network, or clusters."""
+    sees = IMPORTANCES[recipe.importance].needs != "nothing"
+    return sees or KEEPS[recipe.keep].cluster is not None
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def deciding(name: str, index: int, recipe: core.Recipe, folder: str | None) -> jobs.Job:
+    """The job that decides for one group where `takes_long`; its result is a `Step`.
+
+    Images that choose channels come from the training split.
+    """
+    loaded = network(name)
+
+    def work(job: jobs.Job) -> Step:
+        seen = None
+        if recipe.data:
+            job.report(0.0, "Reading the training images")
+            seen = images(recipe.data, folder, "train")
+        job.report(0.3, "Deciding what stays and where the rest goes")
+        return plan_group(loaded.prepared, index, recipe, seen, lambda: job.cancelled)
+
+    return jobs.Job(work).start("decide")
+
+
 @lru_cache(maxsize=12)
 def compressed(loaded: Loaded, recipe: core.Recipe) -> core.Compressed:
     """`core.compress`, with the folding and the costs of the network shared; for workers."""
@@ -63,9 +91,9 @@ def size(name: str, kept: tuple[tuple[int, int], ...]) -> core.Size:
 
 
 @lru_cache(maxsize=4)
-def images(name: str, folder: str | None) -> core.ImageSet:
-    """A set of test images (None: of the default folder); for workers, reading may take a while."""
-    return core.images(name, "test", folder)
+def images(name: str, folder: str | None, split: str = "test") -> core.ImageSet:
+    """A set of images (None: of the default folder); for workers, reading may take a while."""
+    return core.images(name, split, folder or os.environ.get(data.FOLDER_VARIABLE))
 
 
 @lru_cache(maxsize=16)

@@ -16,8 +16,11 @@ import core
 from app import cache
 from core import zoo
 from core.errors import ExplorerError
+from core.importance import IMPORTANCES
+from core.measures import KEEPS
 from core.projection import RULES
 from core.recipe import CHOICES
+from core.transport import SOLVERS
 
 #: Rules the page compares with plain pruning, which it always shows.
 FUSIONS = {name: rule for name, rule in RULES.items() if rule.project is not None}
@@ -26,13 +29,34 @@ FUSIONS = {name: rule for name, rule in RULES.items() if rule.project is not Non
 LEAST, MOST, STEP = 5, 95, 5
 SPARSITIES = tuple(percent / 100 for percent in range(LEAST, MOST + 1, STEP))
 
-#: The choices of a recipe that have a table: field → {key: one line}.
+#: The choices of a recipe that have a table: field → {key: one line}. Channels are kept by hand
+#: where they can be listed: in the library and on the command line.
 TABLES: dict[str, dict[str, str]] = CHOICES | {
-    "rule": {name: row.about for name, row in FUSIONS.items()}
+    "rule": {name: row.about for name, row in FUSIONS.items()},
+    "keep": {name: row.about for name, row in KEEPS.items() if name != "by-hand"},
 }
 DEFAULT = core.Recipe(groups=(6,), sparsity=0.5)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A number of the recipe that some choices read: its slider's label, ends and step."""
+
+    label: str
+    least: float
+    most: float
+    step: float
+    format: str
+
+
+SETTINGS = {
+    "epsilon": Setting("ε, as a share of the mean cost", 0.005, 1.0, 0.005, "%.3f"),
+    "relaxation": Setting("What missing a mass costs, in mean costs", 0.05, 5.0, 0.05, "%.2f"),
+    "share": Setting("Share of the mass that is moved", 0.05, 1.0, 0.05, "%.2f"),
+    "temperature": Setting("Temperature of the softmax", 0.1, 5.0, 0.1, "%.1f"),
+}
 #: The session's choices that are widgets' values.
-CHOSEN = ("group", "percent", *TABLES, "epsilon", "seed")
+CHOSEN = ("group", "percent", *TABLES, *SETTINGS, "seed")
 #: Always in the link; the others only where they differ from the default.
 ALWAYS = ("network", "group", "sparsity", "importance", "rule", "solver")
 
@@ -51,7 +75,8 @@ class Choice:
 
         They change nothing for pruning, so that all fusions of a group share one pruned network.
         """
-        kept = {name: getattr(self.recipe, name) for name in ("sparsity", "importance", "seed")}
+        same = ("sparsity", "importance", "seed", "data", "samples")
+        kept = {name: getattr(self.recipe, name) for name in same}
         return core.Recipe(groups=self.recipe.groups, rule="select", **kept)
 
 
@@ -103,7 +128,9 @@ def read_link(default_network: str) -> list[str]:
             f"The link asks for a sparsity of {share}; the slider moves in steps of {STEP} %, "
             f"{state['percent'] / 100} is shown."
         )
-    state["epsilon"] = number("epsilon", 0.005, 1.0, DEFAULT.epsilon, whole=False)
+    for name, setting in SETTINGS.items():
+        default = getattr(DEFAULT, name)
+        state[name] = number(name, setting.least, setting.most, default, whole=False)
     state["seed"] = number("seed", 0, 9999, DEFAULT.seed, whole=True)
     try:
         groups = len(cache.network(state["network"]).graph.groups)
@@ -114,7 +141,7 @@ def read_link(default_network: str) -> list[str]:
         state["group"] = number("group", 0, groups - 1, fallback, whole=True)
     else:
         state["group"] = 0
-    known = {*ALWAYS, *TABLES, "epsilon", "seed", "embed", "embed_options"}
+    known = {*ALWAYS, *TABLES, *SETTINGS, "seed", "embed", "embed_options"}
     for name in given:
         if name not in known:
             notes.append(f"The link holds “{_shown(name)}”, which means nothing here.")
@@ -137,7 +164,7 @@ def write_link(choice: Choice) -> None:
         "rule": recipe.rule,
         "solver": recipe.solver,
     }
-    for name in ("source", "target", "cost", "features", "epsilon", "seed"):
+    for name in (*(name for name in TABLES if name not in ALWAYS), *SETTINGS, "seed"):
         if (value := getattr(recipe, name)) != getattr(DEFAULT, name):
             link[name] = f"{value:g}" if isinstance(value, float) else str(value)
     extra = {k: v for k, v in st.query_params.items() if k in ("embed", "embed_options")}
@@ -176,6 +203,24 @@ def _select(label: str, name: str) -> str:
         key=name,
         help="  \n".join(f"**{key}**: {about}" for key, about in table.items()),
     )
+
+
+def _slider(name: str) -> None:
+    setting = SETTINGS[name]
+    st.slider(
+        setting.label, setting.least, setting.most, st.session_state["opened"][name], setting.step,
+        format=setting.format, key=name,
+    )  # fmt: skip
+
+
+#: Less frequent choices, and their labels.
+MORE = {
+    "keep": "What stays",
+    "source": "Source masses",
+    "target": "Target masses",
+    "cost": "Cost",
+    "features": "Features",
+}
 
 
 def pick_recipe(loaded: cache.Loaded) -> Choice:
@@ -217,23 +262,19 @@ def pick_recipe(loaded: cache.Loaded) -> Choice:
         st.caption(TABLES["rule"][rule])
         solver = _select("Solver", "solver")
         st.caption(TABLES["solver"][solver])
-        if solver == "sinkhorn":
-            epsilon = st.slider(
-                "ε, as a share of the mean cost", 0.005, 1.0, opened["epsilon"], 0.005,
-                format="%.3f", key="epsilon",
-            )  # fmt: skip
-        else:
-            epsilon = kept.get("epsilon", opened["epsilon"])
+        for name in SOLVERS[solver].reads:
+            _slider(name)
         with st.expander("More choices"):
-            source = _select("Source masses", "source")
-            target = _select("Target masses", "target")
-            cost = _select("Cost", "cost")
-            features = _select("Features", "features")
+            more = {name: _select(label, name) for name, label in MORE.items()}
+            if "softmax" in (more["source"], more["target"]):
+                _slider("temperature")
             seed = st.number_input("Seed", 0, 9999, opened["seed"], 1, key="seed")
     kept |= {name: state[name] for name in CHOSEN if name in state}
+    settings = {name: float(kept.get(name, opened[name])) for name in SETTINGS}
+    sees = IMPORTANCES[importance].needs != "nothing"
     recipe = core.Recipe(
         groups=(int(group),), sparsity=percent / 100, importance=importance, rule=rule,
-        solver=solver, epsilon=float(epsilon), source=source, target=target, cost=cost,
-        features=features, seed=int(seed),
+        solver=solver, seed=int(seed), **more, **settings,
+        data=zoo.network(loaded.name).images if sees else "",
     )  # fmt: skip
     return Choice(loaded.name, int(group), recipe)

@@ -17,6 +17,7 @@ from core.evaluate import Accuracy, check_classes, count_right
 #: Two people can measure at once; pictures and downloads never wait for them.
 _pools = {
     "measure": ThreadPoolExecutor(2, thread_name_prefix="measure"),
+    "decide": ThreadPoolExecutor(2, thread_name_prefix="decide"),
     "picture": ThreadPoolExecutor(1, thread_name_prefix="picture"),
     "download": ThreadPoolExecutor(1, thread_name_prefix="download"),
 }

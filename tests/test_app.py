@@ -119,6 +119,38 @@ def test_a_link_restores_every_choice(no_images):
 
 
 @pytest.mark.parametrize(
+    "choices",
+    [
+        dict(importance="taylor"),
+        dict(keep="k-means", rule="preserving"),
+        dict(keep="gaussian-mixture"),
+        dict(solver="partial", share="0.5"),
+        dict(solver="unbalanced", relaxation="0.5"),
+        dict(solver="semi-relaxed"),
+        dict(source="softmax", temperature="0.5", cost="cosine"),
+    ],
+    ids=lambda choices: " ".join(choices.values()),
+)
+def test_every_kind_of_choice_is_drawn_and_measured(no_images, choices):
+    at = opened(network="resnet18-digits", group="7", **choices)
+    fine(at)
+    if cache.takes_long(
+        core.Recipe(**{k: v for k, v in choices.items() if k in ("importance", "keep")})
+    ):
+        end = time.monotonic() + 120
+        while len(charts(at)) < 4 and time.monotonic() < end:
+            time.sleep(0.2)
+            at.run()
+    finish(at)
+    fine(at)
+    assert len(charts(at)) == 4
+    assert {k: v for k, v in link(at).items() if k in choices} == choices
+    assert at.session_state["run"].result["fused"].total == 597
+    recipe = at.session_state["run_for"][1]
+    assert all(f"{getattr(recipe, k)}" == v for k, v in choices.items())
+
+
+@pytest.mark.parametrize(
     ("name", "value", "word"),
     [
         ("network", "evil", "network"),
@@ -136,6 +168,8 @@ def test_a_link_restores_every_choice(no_images):
         ("solver", "<script>alert(1)</script>", "solver"),
         ("epsilon", "0", "epsilon"),
         ("seed", "1e9", "seed"),
+        ("keep", "by-hand", "keep"),
+        ("share", "2", "share"),
         ("colour", "blue", "means nothing"),
     ],
 )

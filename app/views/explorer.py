@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 
@@ -71,7 +70,9 @@ def main() -> None:
 
 def page(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> None:
     """Everything below the title, for a choice that is valid."""
-    fused = cache.step(loaded.name, choice.group, choice.recipe)
+    fused = decide(loaded, choice, folder)
+    if fused is None:
+        return
     group = loaded.graph.groups[choice.group]
 
     left, right = st.columns([3, 2], gap="large")
@@ -103,6 +104,30 @@ def page(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> N
     with right:
         st.subheader("The channels, before and after", anchor=False)
         show_scatter(loaded, choice, fused)
+
+
+def decide(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> Step | None:
+    """What is decided for the chosen group; None while that takes its time, or if it failed."""
+    if not cache.takes_long(choice.recipe):
+        return cache.step(loaded.name, choice.group, choice.recipe)
+    wanted = (loaded.name, choice.group, choice.recipe, folder)
+    job = cache.deciding(*wanted)
+    if job.cancelled:
+        cache.deciding.clear(*wanted)
+        job = cache.deciding(*wanted)
+    before, st.session_state["deciding"] = st.session_state.get("deciding"), job
+    if before is not None and before is not job and before.running:
+        before.cancel()  # nobody here waits for it any more; whoever else does starts it anew
+    if not job.running and job.error is None:
+        return job.result
+    st.subheader("Layers that shrink together", anchor=False)
+    show_graph(loaded, choice)
+    if job.error:
+        cache.deciding.clear(*wanted)  # an error is not remembered
+        st.info(job.error, icon=":material/image_not_supported:")
+        return None
+    live(job, 0.5, lambda drawn_in: st.progress(job.share, job.sentence or "Waiting for a worker"))
+    return None
 
 
 def live(job: jobs.Job, every: float, draw: Callable[[str], None]) -> None:
@@ -179,7 +204,7 @@ def start(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> 
             "fused": cache.compressed(loaded, choice.recipe).module,
         }
         job.report(0.0, "Reading the images")
-        images = cache.images(wanted, folder or os.environ.get(data.FOLDER_VARIABLE))
+        images = cache.images(wanted, folder)
         return {name: cache.tally(module, images) for name, module in modules.items()}
 
     return jobs.measuring(tallies).start()
