@@ -132,7 +132,8 @@ def compress(
         If a transport problem has no usable solution.
     """
     prepared = prepared or Prepared(module, graph)
-    graph.check(module.state_dict())
+    for traced in (graph, prepared.graph):
+        traced.check(module.state_dict())
     with torch.no_grad():
         steps = {index: plan_group(prepared, index, recipe) for index in recipe.chosen(graph)}
         return Compressed(shrunk(module, prepared, steps), recipe, steps)

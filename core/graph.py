@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from core import surgery
 from core.errors import Unsupported
 from core.groups import CONSUMES, PRODUCES, Coupling, DependencyGraph, Group, Node
-from core.ids import Axis, core_of
+from core.ids import Axis, core_of, varying
 from core.walk import ADVICE, Stopped, Walk, first_line, where
 
 
@@ -296,9 +296,13 @@ def _prove(empty: nn.Module, first: Walk, found: _Families, input_shape: tuple[i
     for node in first.module.graph.nodes:
         before, after = first.flows[node.name], second.flows[node.name]
         if isinstance(before, Tensor):
+            still = set(range(before.ndim)) - set(varying(before))
+            same = not still & set(varying(after))
+            for d in still:
+                after = after.narrow(d, 0, 1)
             then = found.channel[core_of(before).reshape(-1).numpy()]
-            now = found.channel[core_of(after).reshape(-1).numpy()]
-            if not np.array_equal(then[kept[then]], now):
+            now = found.channel[after.reshape(-1).numpy()]
+            if not same or not np.array_equal(then[kept[then]], now):
                 raise Unsupported(
                     f"The {where(node)} treats channels by their numbers: with fewer of them it "
                     f"takes others. {ADVICE}"

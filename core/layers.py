@@ -113,7 +113,7 @@ def batch_norm(walk, node: Node, layer: nn.Module, ids: Tensor, shape: torch.Siz
             node, "is a batch norm without running statistics, so that images change each other"
         )
     channels = walk.along(node, ids, 1)
-    if len(channels) != layer.num_features:
+    if not instance and len(channels) != layer.num_features:
         raise walk.refusal(node, f"normalises {layer.num_features} of {len(channels)} channels")
     for tensor, scales in (
         ("weight", True), ("bias", False), ("running_mean", False), ("running_var", True)

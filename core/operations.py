@@ -115,6 +115,11 @@ def _pairwise(walk, node: Node, args, kwargs, value, kind: str) -> Tensor:
     left, right = flows
     if left.ndim != right.ndim:  # the network's own parameters have the shape their author chose
         left, right = _lifted(walk, node, left, right), _lifted(walk, node, right, left)
+    for own, other in ((left, right), (right, left)):
+        along = varying(own)
+        if along and walk.is_own(own):  # a parameter that differs over the picture alone
+            if all(other.shape[d] > 1 and d not in varying(other) for d in along):
+                return other.expand(value.shape)
     pairs = list(enumerate(zip(left.shape, right.shape, strict=True)))
     outer = [
         [d for d, sizes in pairs if sizes[side] == 1 < sizes[1 - side] and d in varying(wide)]
@@ -193,8 +198,7 @@ def permutation(walk, node: Node, args, kwargs, value) -> Any:
     ids = _only(walk, node, args, kwargs)
     found = _same(node, args, kwargs)
     if set(core_of(found).reshape(-1).tolist()) != set(core_of(ids).reshape(-1).tolist()):
-        if not walk.is_fixed(ids):
-            raise walk.refusal(node, "takes some of the channels by their numbers")
+        raise walk.refusal(node, "takes some of the channels by their numbers")
     return found
 
 

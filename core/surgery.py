@@ -142,7 +142,7 @@ def contract(tensor: Tensor, stretches: Iterable[tuple[Coupling, Tensor]]) -> Te
     for coupling, matrix in stretches:
         rows = moved[coupling.start : coupling.stop].reshape(coupling.count, -1).double()
         # (m, count) @ (count, repeat·rest) -> (m·repeat, rest)
-        mixed = (matrix @ rows).reshape(-1, *moved.shape[1:]).to(tensor.dtype)
+        mixed = (matrix.to(rows.device) @ rows).reshape(-1, *moved.shape[1:]).to(tensor.dtype)
         pieces += [moved[done : coupling.start], mixed]
         done = coupling.stop
     return _back(torch.cat([*pieces, moved[done:]]), axis, parts).contiguous()

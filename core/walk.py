@@ -49,7 +49,7 @@ class Walk(torch.fx.Interpreter):
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.layers: dict[str, Layer] = {}
         self.state = traced.state_dict()
-        self._input = self._own = torch.zeros(0, dtype=torch.long)
+        self._own = torch.zeros(0, dtype=torch.long)
         for node in traced.graph.nodes:  # attention is named as such, not as one of its parts
             self._refuse_attention(node)
         with torch.no_grad():
@@ -101,10 +101,6 @@ class Walk(torch.fx.Interpreter):
         """Whether these are the ids of parameters that the network reads directly."""
         return bool(torch.isin(ids, self._own).all())
 
-    def is_fixed(self, ids: Tensor) -> bool:
-        """Whether these are channels of the network's input."""
-        return bool(torch.isin(ids, self._input).all())
-
     def refusal(self, node: torch.fx.Node, what: str) -> Unsupported:
         return Unsupported(
             f"The {where(node)} {what}, whose effect on channels is not known here. {ADVICE}"
@@ -137,6 +133,8 @@ class Walk(torch.fx.Interpreter):
             raise self.refusal(node, f"makes a tensor with {_name(node.target)}")
         try:
             ids = read(self, node, *given, value)
+        except Unsupported:
+            raise
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             raise self.refusal(node, f"applies {_name(node.target)}") from error
         for part, whole in zip(operations.tensors(ids), operations.tensors(value), strict=True):
@@ -145,17 +143,19 @@ class Walk(torch.fx.Interpreter):
         return ids
 
     def _ids_or_value(self, parent: torch.fx.Node) -> Any:
-        flow = self.flows[parent.name]
-        return self.env[parent] if flow is None else flow
+        flow, value = self.flows[parent.name], self.env[parent]
+        if flow is None:  # one number of the network's own is like one written in its code
+            return 1.0 if isinstance(value, Tensor) else value
+        return flow
 
     def _placeholder(self, node: torch.fx.Node, value) -> Tensor | None:
         self.kinds[node.name] = "input"
         if not isinstance(value, Tensor):
             return None
-        ids = self.ledger.fresh((node.name, 1), value.shape[1])
-        self._input = torch.cat([self._input, ids])
+        # What comes in never shrinks: one number for all of it is enough.
+        ids = self.ledger.fresh((node.name, 0), 1)
         self.ledger.fixed.append(ids)
-        return spread(ids, 1, value.shape)
+        return ids.expand(value.shape)
 
     def _parameter(self, node: torch.fx.Node, value) -> Tensor | None:
         """A tensor that the network reads itself: one number, or one for each channel."""
