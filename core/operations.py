@@ -139,7 +139,7 @@ def _pairwise(walk, node: Node, args, kwargs, value, kind: str) -> Tensor:
         walk.ledger.values.append(core_of(stream).reshape(-1))
     elif kind == "add":
         walk.ledger.values += [core_of(left).reshape(-1), core_of(right).reshape(-1)]
-    wide = left if len(varying(left)) else right
+    wide = max((left, right), key=lambda one: (len(varying(one)), one.numel()))
     return tidy(core_of(wide).expand(value.shape))
 
 
