@@ -83,10 +83,11 @@ def compressed(loaded: Loaded, recipe: core.Recipe) -> core.Compressed:
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def size(name: str, kept: tuple[tuple[int, int], ...]) -> core.Size:
+def size(name: str, kept: tuple[tuple[int, tuple[int, ...]], ...]) -> core.Size:
     """Parameters and multiply-accumulates of a network that keeps `(group, channels)`, …"""
     loaded = network(name)
-    smaller = outline(loaded.empty, loaded.graph, dict(kept))
+    stays = {index: torch.tensor(channels) for index, channels in kept}
+    smaller = outline(loaded.empty, loaded.graph, stays)
     return core.size(smaller, zoo.network(name).input_shape)
 
 

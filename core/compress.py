@@ -5,23 +5,22 @@ groups → scores → kept channels and masses → costs → plan → projection
 
 from __future__ import annotations
 
-import copy
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from core import evidence, portable, surgery
+from core import blocks, evidence, portable, surgery
 from core.cost import channel_features, pairwise, to_centres, with_bias
 from core.data import ImageSet
 from core.errors import RecipeError, WeightsError
 from core.groups import DependencyGraph
 from core.importance import IMPORTANCES, State, scores
-from core.measures import KEEPS, Measures, measures
+from core.measures import KEEPS, Measures, mass, measures
 from core.projection import RULES, Projection, projection, select
 from core.recipe import Recipe
 from core.repair import Repair, repairs
@@ -36,14 +35,19 @@ class Prepared:
 
     Raises
     ------
+    RecipeError
+        If the graph was traced from another network.
     WeightsError
         If a weight is not a finite number, before or after folding: it would spread over all
         channels.
     """
 
     def __init__(self, module: nn.Module, graph: DependencyGraph) -> None:
+        state = module.state_dict()
+        graph.check(state)
         self.graph = graph
-        self.original = {key: t.detach().clone() for key, t in module.state_dict().items()}
+        # On the processor, wherever the network is: plans are made in float64.
+        self.original = {key: t.detach().cpu().clone() for key, t in state.items()}
         self.folded = surgery.fold(self.original, graph.layers)
         for state, when in ((self.original, ""), (self.folded, " once batch norm is folded in")):
             _check_finite(state, when)
@@ -118,7 +122,7 @@ def _check_finite(state: State, when: str) -> None:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """What was decided for one group: scores (n,), measures, plan (None for `select`), matrices."""
 
@@ -129,7 +133,7 @@ class Step:
     repairs: dict[str, Repair]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Compressed:
     """A smaller network and how it came about; the dictionaries are keyed by group index.
 
@@ -172,9 +176,14 @@ def plan_group(
     score = prepared.scores(index, recipe, images)
     bias = with_bias(recipe.features, recipe.rule)
     features = prepared.features(index, bias) if KEEPS[recipe.keep].cluster else None
-    measured = measures(
-        score, recipe.sparsity, recipe.source, recipe.target, recipe.keep, features,
-        recipe.kept_in(index), recipe.temperature, recipe.seed,
+    measured = blocks.measured(
+        group,
+        mass(recipe.source, score, recipe.temperature),
+        lambda block: measures(
+            score[block], recipe.sparsity, recipe.source, recipe.target, recipe.keep,
+            None if features is None else features[block],
+            blocks.places(recipe.kept_in(index), block), recipe.temperature, recipe.seed,
+        ),
     )  # fmt: skip
     rule = RULES[recipe.rule]
     if rule.project is None:
@@ -183,20 +192,23 @@ def plan_group(
         costs = prepared.costs(index, recipe.cost, bias)[:, measured.kept]
     else:
         costs = to_centres(features, measured.centres, recipe.cost)
-    plan = transport(
-        measured.source, measured.target, costs, recipe.solver, recipe.epsilon, recipe.relaxation,
-        recipe.share, stop,
+    plan = blocks.transported(
+        group, measured, costs,
+        lambda *problem: transport(
+            *problem, recipe.solver, recipe.epsilon, recipe.relaxation, recipe.share, stop
+        ),
     )  # fmt: skip
-    matrices = projection(recipe.rule, plan, score)
+    matrices = replace(projection(recipe.rule, plan, score), kept=measured.kept)
     mended: dict[str, Repair] = {}
     if rule.repaired:
         mended = repairs(
-            prepared.original, prepared.folded, group, prepared.graph.layers, matrices.merge
-        )
+            prepared.original, prepared.folded, group, prepared.graph.layers, matrices.merge,
+            matrices.kept,
+        )  # fmt: skip
     return Step(score, measured, plan, matrices, mended)
 
 
-def outline(module: nn.Module, graph: DependencyGraph, kept: Mapping[int, int]) -> nn.Module:
+def outline(module: nn.Module, graph: DependencyGraph, kept: Mapping[int, Tensor]) -> nn.Module:
     """The smaller network without any numbers in it: layers of the right sizes, on device "meta".
 
     For sizes and operations, at once: nothing is planned and nothing multiplied.
@@ -204,15 +216,16 @@ def outline(module: nn.Module, graph: DependencyGraph, kept: Mapping[int, int]) 
     Parameters
     ----------
     module : the network, on any device; it is not changed.
-    kept : how many channels of a group stay, by the group's index.
+    kept : the channels of a group that stay (m,), rising, by the group's index.
     """
-    empty = copy.deepcopy(module).to("meta")
-    state: Mapping[str, Tensor] = empty.state_dict()
-    for index, count in kept.items():
-        merge = torch.empty(count, graph.groups[index].width, dtype=torch.float64, device="meta")
-        hollow = Projection(merge, merge.T)
-        state = surgery.shrink(state, graph.groups[index], graph.layers, hollow)
-    return surgery.rebuild(empty, state)
+    tensors = surgery.emptied(module)
+    matrices: dict[int, Projection] = {}
+    for index, stays in kept.items():
+        merge = torch.empty(len(stays), graph.groups[index].width, device="meta").double()
+        matrices[index] = Projection(merge, merge.T, stays)
+    state = surgery.contract_all(tensors, graph, matrices)
+    hollow = surgery.replica(module, tensors)
+    return surgery.rebuild(hollow, state, surgery.fewer(graph, matrices))
 
 
 def compress(
@@ -238,8 +251,8 @@ def compress(
     Raises
     ------
     RecipeError
-        If the recipe names a group or a channel the network does not have, or images are missing
-        or not those it names.
+        If the recipe names a group or a channel the network does not have, images are missing or
+        not those it names, or the graph is another network's.
     WeightsError
         If weights are not finite.
     TransportError
@@ -248,13 +261,28 @@ def compress(
         If `stop` said so.
     """
     prepared = prepared or Prepared(module, graph)
-    state = prepared.folded
-    steps: dict[int, Step] = {}
+    for traced in (graph, prepared.graph):
+        traced.check(module.state_dict())
     with torch.no_grad():
-        for index in recipe.chosen(graph):
-            step = plan_group(prepared, index, recipe, images, stop)
-            state = surgery.shrink(
-                state, graph.groups[index], graph.layers, step.projection, step.repairs
-            )
-            steps[index] = step
-        return Compressed(surgery.rebuild(module, state), recipe, steps, module, graph)
+        steps = {
+            index: plan_group(prepared, index, recipe, images, stop)
+            for index in recipe.chosen(graph)
+        }
+        return Compressed(shrunk(module, prepared, steps), recipe, steps, module, graph)
+
+
+def shrunk(module: nn.Module, prepared: Prepared, steps: Mapping[int, Step]) -> nn.Module:
+    """The smaller network that follows from what was decided for each group.
+
+    Where every step only selects channels the network's own tensors are sliced, statistics of
+    batch norm included, bit for bit.
+    """
+    graph = prepared.graph
+    matrices = {index: step.projection for index, step in steps.items()}
+    mended = {name: repair for step in steps.values() for name, repair in step.repairs.items()}
+    if not mended and all(projection.selects for projection in matrices.values()):
+        state = surgery.contract_all(prepared.original, graph, matrices)
+    else:
+        state = surgery.contract_all(prepared.folded, graph, matrices, mended)
+        state = surgery.trainable(state, prepared.original, graph, matrices)
+    return surgery.rebuild(module, state, surgery.fewer(graph, matrices))

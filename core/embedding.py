@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -67,17 +67,16 @@ def fused_features(prepared: Prepared, index: int, step: Step, bias: bool = True
         features than original ones.
     """
     group, layers = prepared.graph.groups[index], prepared.graph.layers
-    tensors = [coupling.tensor for coupling in group.couplings]
+    axes = {(coupling.tensor, coupling.axis) for coupling in group.couplings}
+    tensors = [tensor for tensor, _ in axes]
     twice = next((tensor for tensor in tensors if tensors.count(tensor) > 1), None)
     if twice:
         raise Unsupported(
             f"{twice} both produces and consumes the channels of group {index}: before and after "
             "fusion they have different features, and no picture holds both."
         )
-    count = len(step.measures.kept)
     state = surgery.shrink(prepared.folded, group, layers, step.projection, step.repairs)
-    couplings = tuple(replace(coupling, count=count) for coupling in group.couplings)
-    fused = replace(group, width=count, couplings=couplings)
+    fused = surgery.shrunk_group(group, step.projection)
     return channel_features(state, fused, layers, bias)
 
 

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import nn
@@ -97,9 +98,15 @@ def evaluating(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module).eval()
 
 
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module's tensors are; the processor for a module without any."""
+    held = chain(module.parameters(), module.buffers())
+    return next((tensor.device for tensor in held), torch.device("cpu"))
+
+
 def count_right(module: nn.Module, images: ImageSet, start: int, stop: int) -> int:
     """How many of the images `start` to `stop` the network names right."""
-    device = next(module.parameters()).device
+    device = device_of(module)
     with torch.inference_mode():
         logits = module(images.normalised(images.images[start:stop]).to(device))
     return int((logits.argmax(1).cpu() == images.labels[start:stop]).sum())
@@ -115,7 +122,7 @@ def check_classes(module: nn.Module, images: ImageSet) -> None:
     """
     if not len(images):
         raise DataError(f"There are no images to test on in {images.title}.")
-    device = next(module.parameters()).device
+    device = device_of(module)
     with torch.inference_mode():
         told = module(images.normalised(images.images[:1]).to(device)).shape[1]
     if told != len(images.classes):
@@ -146,7 +153,7 @@ def size(module: nn.Module, input_shape: tuple[int, ...] = (3, 32, 32)) -> Size:
     """
     module = evaluating(module)
     counter = FlopCounterMode(display=False)
-    device = next(module.parameters()).device
+    device = device_of(module)
     with torch.no_grad(), counter:
         module(torch.zeros(1, *input_shape, device=device))
     return Size(

@@ -25,9 +25,21 @@ def labelled_generator(seed: int, label: str) -> torch.Generator:
     return torch.Generator().manual_seed(zlib.crc32(f"{seed}/{label}".encode()))
 
 
+def side_by_side(tensor: Tensor, axis: int, parts: int = 1) -> Tensor:
+    """The tensor with `axis` first: (axis, …).
+
+    With `parts` groups of a convolution, (g·o, k, …) becomes (g·k, o, …): row j·k + i is what the
+    o rows of group j have for its i-th channel.
+    """
+    if parts == 1:
+        return tensor.movedim(axis, 0)
+    split = tensor.unflatten(1 - axis, (parts, -1))  # (g, o, k, …) for axis 1
+    return split.movedim(axis + 1, 1).flatten(0, 1)
+
+
 def channel_rows(state: State, coupling: Coupling) -> Tensor:
     """What a coupling holds of each of its channels: (count, everything else), float64."""
-    tensor = state[coupling.tensor].movedim(coupling.axis, 0)  # (axis, …)
+    tensor = side_by_side(state[coupling.tensor], coupling.axis, coupling.parts)  # (axis, …)
     stretch = tensor[coupling.start : coupling.stop]
     return stretch.reshape(coupling.count, -1).double()
 

@@ -52,7 +52,7 @@ def _softmax(scores: Tensor, temperature: float) -> Tensor:
 
 MASSES: dict[str, Mass] = {
     "uniform": Mass(
-        "every channel carries the same mass", lambda scores, _: torch.ones_like(scores)
+        "every channel carries the same mass", _uniform
     ),
     "importance": Mass("mass in proportion to importance", _proportional),
     "softmax": Mass(
@@ -152,6 +152,12 @@ def measures(
         stays = torch.tensor(sorted(kept))
     else:
         stays = most_important(scores, count)
-    mu = MASSES[source].of(scores, temperature).double()
-    nu = MASSES[target].of(scores[stays], temperature).double()
-    return Measures(stays, mu / mu.sum(), nu / nu.sum(), centres)
+    return Measures(
+        stays, mass(source, scores, temperature), mass(target, scores[stays], temperature), centres
+    )
+
+
+def mass(name: str, scores: Tensor, temperature: float = 1.0) -> Tensor:
+    """The measure `name` (a key of `MASSES`) on channels of these scores: (n,), sums to 1."""
+    masses = MASSES[name].of(scores, temperature).double()
+    return masses / masses.sum()

@@ -20,21 +20,57 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.groups import Coupling, Group
 from core.transport import TransportPlan
 
 
 @dataclass(frozen=True)
 class Projection:
-    """`merge` (m, n) float64 for producers and followers, `unmerge` (n, m) for consumers."""
+    """`merge` (m, n) float64 for producers and followers, `unmerge` (n, m) for consumers.
+
+    `kept` (m,): the place among the n channels that each fused one takes, rising. Needed where
+    layers hold parts of a group (`Group.blocks`).
+    """
 
     merge: Tensor
     unmerge: Tensor
+    kept: Tensor | None = None
+
+    @property
+    def selects(self) -> bool:
+        """Whether nothing is merged: both matrices only choose channels."""
+        merge = self.merge
+        return bool(
+            ((merge == 0) | (merge == 1)).all()
+            and (merge.sum(1) == 1).all()
+            and torch.equal(merge.T, self.unmerge)
+        )
 
 
 def select(kept: Tensor, width: int) -> Projection:
     """Plain pruning: the kept channels stay as they are, the others are deleted."""
     identity = torch.eye(width, dtype=torch.float64)
-    return Projection(identity[kept], identity[:, kept])
+    return Projection(identity[kept], identity[:, kept], kept)
+
+
+def stretch(group: Group, projection: Projection, coupling: Coupling) -> slice:
+    """Which of the m fused channels a coupling holds: all, or those in the places it has.
+
+    Raises
+    ------
+    ValueError
+        If the coupling holds a part of the group and the projection doesn't say what it kept.
+    """
+    if coupling.count == group.width:
+        return slice(0, len(projection.merge))
+    if projection.kept is None:
+        raise ValueError(
+            f"{coupling.tensor} holds {coupling.count} of {group.width} channels of group "
+            f"{group.index}: its projection must say which channels it keeps."
+        )
+    edges = torch.tensor([coupling.first, coupling.first + coupling.count])
+    start, stop = torch.searchsorted(projection.kept, edges).tolist()
+    return slice(start, stop)
 
 
 def _shares(mass: Tensor, axis: int) -> Tensor:

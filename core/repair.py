@@ -18,6 +18,7 @@ from torch import Tensor
 from core.cost import normalised
 from core.groups import PRODUCES, Group, Layer
 from core.importance import State, channel_rows
+from core.projection import Projection, stretch
 
 #: A fused channel is never made louder than this: parents that cancel out leave nothing to repair.
 LARGEST_RATIO = 10.0
@@ -32,7 +33,12 @@ class Repair:
 
 
 def repairs(
-    original: State, folded: State, group: Group, layers: Mapping[str, Layer], merge: Tensor
+    original: State,
+    folded: State,
+    group: Group,
+    layers: Mapping[str, Layer],
+    merge: Tensor,
+    kept: Tensor | None = None,
 ) -> dict[str, Repair]:
     """The repair of every layer that produces a group, by the layer's name.
 
@@ -40,24 +46,27 @@ def repairs(
     ----------
     original, folded : the state before and after folding batch norm.
     merge : (m, n) matrix of the fused channels; rows may sum to anything.
+    kept : the place each of them takes (`Projection.kept`), for groups of several blocks.
 
     Where a layer has no batch norm its inputs are taken as white, of mean zero and variance one:
     a row's norm stands in for |γ|, the bias for β.
     """
-    found = {}
-    for coupling in group.of(PRODUCES):
+    found: dict[str, Repair] = {}
+    for coupling in sorted(group.of(PRODUCES), key=lambda one: one.start):
         layer = layers[coupling.layer]
         if coupling.tensor != layer.weight:
             continue
         rows = channel_rows(folded, coupling)  # (count, repeat·d)
         rows = rows.reshape(coupling.count * coupling.repeat, -1)  # (count·repeat, d)
-        part = merge[:, coupling.first : coupling.first + coupling.count]  # (m, count)
+        held = stretch(group, Projection(merge, merge.T, kept), coupling)
+        part = merge[held, coupling.first : coupling.first + coupling.count]  # (m, count)
+        along = slice(coupling.start, coupling.stop)
         if layer.norm:
-            deviation = original[f"{layer.norm}.weight"].double().abs()
-            centre = original[f"{layer.norm}.bias"].double()
+            deviation = original[f"{layer.norm}.weight"][along].double().abs()
+            centre = original[f"{layer.norm}.bias"][along].double()
         else:
             deviation = rows.norm(dim=1)
-            bias = original[layer.bias] if layer.bias else torch.zeros(len(rows))
+            bias = original[layer.bias][along] if layer.bias else torch.zeros(len(rows))
             centre = bias.double()
         # A channel may own a block of rows; the k-th rows of all channels are merged together.
         blocks = [slice(k, None, coupling.repeat) for k in range(coupling.repeat)]
@@ -65,9 +74,11 @@ def repairs(
             variance_ratio(part, deviation[block], normalised(rows[block])) for block in blocks
         ]
         centres = [part @ centre[block] for block in blocks]
-        found[layer.name] = Repair(
-            torch.stack(ratios, 1).flatten(), torch.stack(centres, 1).flatten()
-        )
+        ratio, middle = torch.stack(ratios, 1).flatten(), torch.stack(centres, 1).flatten()
+        if layer.name in found:  # its outputs lie in several stretches
+            before = found[layer.name]
+            ratio, middle = torch.cat([before.ratio, ratio]), torch.cat([before.centre, middle])
+        found[layer.name] = Repair(ratio, middle)
     return found
 
 

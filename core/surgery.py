@@ -1,4 +1,4 @@
-"""Fold batch norm into the weights, contract axes with a projection, rebuild a smaller module.
+"""Fold batch norm into the weights, contract axes with projections, rebuild a smaller module.
 
 Nothing here changes what it is given: states are dictionaries of new tensors, modules are copies.
 """
@@ -6,14 +6,16 @@ Nothing here changes what it is given: states are dictionaries of new tensors, m
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from core.groups import CONSUMES, Coupling, Group, Layer
-from core.importance import State
-from core.projection import Projection
+from core.groups import CONSUMES, Coupling, DependencyGraph, Group, Layer
+from core.importance import State, side_by_side
+from core.projection import Projection, stretch
 from core.repair import Repair
 
 
@@ -23,29 +25,47 @@ def fold(state: State, layers: Mapping[str, Layer]) -> dict[str, Tensor]:
     w′ = w·γ/√(σ²+ε), b′ = (b−μ)·γ/√(σ²+ε)+β. The batch norm stays in place and from then on adds
     b′ alone (γ = 1, μ = 0, σ² = 1−ε), so that a layer without a bias of its own needs no new
     tensor; a bias before it becomes 0. ε counts: with variances near 0 leaving it out, as the
-    paper's formula does, doubles outputs or makes them NaN.
+    paper's formula does, doubles outputs or makes them NaN. A batch norm without a layer of its own
+    keeps γ/√(σ²+ε) as its scale.
     """
     folded = dict(state)
     for layer in layers.values():
-        if layer.norm is None:
+        name = layer.name if layer.kind == "norm" else layer.norm
+        if name is None:
             continue
         gamma, beta, mean, variance = (
-            state[f"{layer.norm}.{name}"].double()
-            for name in ("weight", "bias", "running_mean", "running_var")
+            state[f"{name}.{key}"].double()
+            for key in ("weight", "bias", "running_mean", "running_var")
         )
+        kind = state[f"{name}.bias"].dtype
         scale = gamma / torch.sqrt(variance + layer.epsilon)  # (n,)
-        weight = state[layer.weight]
-        along = (-1,) + (1,) * (weight.ndim - 1)
-        folded[layer.weight] = (weight.double() * scale.view(along)).to(weight.dtype)
-        before = state[layer.bias].double() if layer.bias else torch.zeros_like(mean)
-        kind = state[f"{layer.norm}.bias"].dtype
-        folded[f"{layer.norm}.bias"] = ((before - mean) * scale + beta).to(kind)
-        folded[f"{layer.norm}.weight"] = torch.ones_like(gamma, dtype=kind)
-        folded[f"{layer.norm}.running_mean"] = torch.zeros_like(mean, dtype=kind)
-        folded[f"{layer.norm}.running_var"] = torch.full_like(mean, 1 - layer.epsilon, dtype=kind)
-        if layer.bias:
-            folded[layer.bias] = torch.zeros_like(state[layer.bias])
+        before = torch.zeros_like(mean)
+        if layer.norm:
+            folded[layer.weight] = scaled(state[layer.weight], layer, scale)
+            if layer.bias:
+                before = state[layer.bias].double()
+                folded[layer.bias] = torch.zeros_like(state[layer.bias])
+            folded[f"{name}.weight"] = torch.ones_like(gamma, dtype=kind)
+        else:
+            folded[f"{name}.weight"] = scale.to(kind)
+        folded[f"{name}.bias"] = ((before - mean) * scale + beta).to(kind)
+        folded[f"{name}.running_mean"] = torch.zeros_like(mean, dtype=kind)
+        folded[f"{name}.running_var"] = torch.full_like(mean, 1 - layer.epsilon, dtype=kind)
     return folded
+
+
+def scaled(weight: Tensor, layer: Layer, by: Tensor) -> Tensor:
+    """A layer's weight with what makes each of its outputs multiplied: `by` (outputs,)."""
+    rows = side_by_side(weight.double(), layer.axis, layer.parts)  # (outputs, …)
+    rows = rows * by.view((-1,) + (1,) * (rows.ndim - 1))
+    return _back(rows, layer.axis, layer.parts).contiguous().to(weight.dtype)
+
+
+def _back(rows: Tensor, axis: int, parts: int) -> Tensor:
+    """The inverse of `side_by_side`."""
+    if parts == 1:
+        return rows.movedim(0, axis)
+    return rows.unflatten(0, (parts, -1)).movedim(1, axis + 1).flatten(1 - axis, 2 - axis)
 
 
 def shrink(
@@ -55,33 +75,56 @@ def shrink(
     projection: Projection,
     repairs: Mapping[str, Repair] | None = None,
 ) -> dict[str, Tensor]:
-    """The state with a group's n channels turned into m.
+    """The state with a group's n channels turned into m; the other groups stay.
 
     Parameters
     ----------
-    state : folded (`fold`).
+    state : folded (`fold`), or not if the projection only selects.
     projection : merge (m, n) and unmerge (n, m).
     repairs : from `core.repair.repairs`, by the producing layer's name.
     """
+    return _shrunk(state, [(group, projection)], layers, repairs or {})
+
+
+def contract_all(
+    state: State,
+    graph: DependencyGraph,
+    projections: Mapping[int, Projection],
+    repairs: Mapping[str, Repair] | None = None,
+) -> dict[str, Tensor]:
+    """The state with several groups shrunk at once, by their index: see `shrink`."""
+    pairs = [(graph.groups[index], projection) for index, projection in projections.items()]
+    return _shrunk(state, pairs, graph.layers, repairs or {})
+
+
+def _shrunk(
+    state: State,
+    pairs: Iterable[tuple[Group, Projection]],
+    layers: Mapping[str, Layer],
+    repairs: Mapping[str, Repair],
+) -> dict[str, Tensor]:
+    """Each tensor's axis is contracted once, whatever groups have stretches of it."""
     smaller = dict(state)
-    norms = {layer.norm for layer in layers.values()}
-    for coupling in group.couplings:
-        tensor = smaller[coupling.tensor]
-        if coupling.role == CONSUMES:
-            matrix = projection.unmerge.T  # (m, n)
-        elif coupling.layer in norms and not coupling.tensor.endswith(".bias"):
-            # A folded batch norm scales by one; its three vectors only have to get shorter.
-            length = projection.merge.shape[0] * coupling.repeat
-            smaller[coupling.tensor] = tensor[:length].clone()
-            continue
-        else:
-            matrix = projection.merge
-        smaller[coupling.tensor] = contract(tensor, coupling, matrix, group.width)
-    for name, repair in (repairs or {}).items():
+    held: dict[tuple[str, int], list[tuple[Coupling, Tensor]]] = defaultdict(list)
+    for group, projection in pairs:
+        # A folded scale, a slope or a gate multiplies channels: it takes their mean.
+        sums = projection.merge.sum(1, keepdim=True)
+        mean = torch.where(sums.abs() > 1e-12, projection.merge / sums, projection.merge)
+        for coupling in group.couplings:
+            if coupling.tensor not in state:
+                continue
+            if coupling.role == CONSUMES:
+                matrix = projection.unmerge.T
+            else:
+                matrix = mean if coupling.scales else projection.merge
+            part = stretch(group, projection, coupling)
+            columns = slice(coupling.first, coupling.first + coupling.count)
+            held[coupling.tensor, coupling.axis].append((coupling, matrix[part, columns]))
+    for (name, _), stretches in held.items():
+        smaller[name] = contract(smaller[name], stretches)
+    for name, repair in repairs.items():
         layer = layers[name]
-        weight = smaller[layer.weight]
-        along = (-1,) + (1,) * (weight.ndim - 1)
-        smaller[layer.weight] = (weight.double() * repair.ratio.view(along)).to(weight.dtype)
+        smaller[layer.weight] = scaled(smaller[layer.weight], layer, repair.ratio)
         bias = f"{layer.norm}.bias" if layer.norm else layer.bias
         if bias:  # b″ = r(b′ − β′) + β′: louder around the same mean
             value = smaller[bias].double()
@@ -90,45 +133,186 @@ def shrink(
     return smaller
 
 
-def contract(tensor: Tensor, coupling: Coupling, matrix: Tensor, width: int) -> Tensor:
-    """Replace a coupling's stretch of `tensor`'s axis by `matrix` (m, n) times it.
+def contract(tensor: Tensor, stretches: Iterable[tuple[Coupling, Tensor]]) -> Tensor:
+    """Replace stretches of one axis of `tensor`, each by its matrix (m, count) times it."""
+    stretches = sorted(stretches, key=lambda one: one[0].start)
+    axis, parts = stretches[0][0].axis, stretches[0][0].parts
+    moved = side_by_side(tensor, axis, parts)
+    pieces, done = [], 0
+    for coupling, matrix in stretches:
+        rows = moved[coupling.start : coupling.stop].reshape(coupling.count, -1).double()
+        # (m, count) @ (count, repeat·rest) -> (m·repeat, rest)
+        mixed = (matrix.to(rows.device) @ rows).reshape(-1, *moved.shape[1:]).to(tensor.dtype)
+        pieces += [moved[done : coupling.start], mixed]
+        done = coupling.stop
+    return _back(torch.cat([*pieces, moved[done:]]), axis, parts).contiguous()
 
-    Raises
-    ------
-    ValueError
-        If the coupling holds a part of the group only: such groups need one matrix a part.
+
+def take(tensor: Tensor, axis: int, parts: int, entries: Tensor) -> Tensor:
+    """The named entries of an axis, counted as in `side_by_side`."""
+    rows = side_by_side(tensor, axis, parts).index_select(0, entries.to(tensor.device))
+    return _back(rows, axis, parts)
+
+
+def shrunk_group(group: Group, projection: Projection) -> Group:
+    """The couplings of a group in the state that `shrink` returns; the other groups stay."""
+    couplings, done = [], defaultdict(int)  # (tensor, axis) → how much shorter it is up to here
+    for coupling in sorted(group.couplings, key=lambda one: one.start):
+        part = stretch(group, projection, coupling)
+        key, count = (coupling.tensor, coupling.axis), part.stop - part.start
+        start = coupling.start - done[key]
+        done[key] += (coupling.count - count) * coupling.repeat
+        couplings.append(replace(coupling, count=count, first=part.start, start=start))
+    places = {coupling: place for place, coupling in enumerate(group.couplings)}
+    before = sorted(group.couplings, key=lambda one: one.start)
+    found = dict(zip(before, couplings, strict=True))
+    ordered = tuple(found[coupling] for coupling in sorted(places, key=places.get))
+    return Group(group.index, len(projection.merge), ordered)
+
+
+def trainable(
+    state: State,
+    original: State,
+    graph: DependencyGraph,
+    projections: Mapping[int, Projection],
+) -> dict[str, Tensor]:
+    """The shrunken state with statistics in its batch norms from which training can go on.
+
+    A folded batch norm adds b alone. In training mode it would normalise what it gets, to another
+    size than before. So it gets the mean m and the standard deviation s its inputs are expected to
+    have, and γ′ = γ·√(s²+ε), β′ = b + γ·m, which leaves what it does in evaluation mode as it is.
+    Where it was folded, its outputs have had the mean β and the standard deviation |γ| of the
+    original; elsewhere its inputs had the running statistics. Both are merged as channels are.
+
+    Parameters
+    ----------
+    state : shrunken, from a folded one. original : before folding.
     """
-    if coupling.count != width:
-        raise ValueError(f"{coupling.tensor} holds {coupling.count} of {width} channels")
-    moved = tensor.movedim(coupling.axis, 0)
-    stretch = moved[coupling.start : coupling.stop]
-    rows = stretch.reshape(coupling.count, -1).double()
-    # (m, n) @ (n, repeat·rest) -> (m·repeat, rest)
-    mixed = (matrix @ rows).reshape(-1, *moved.shape[1:]).to(tensor.dtype)
-    parts = [moved[: coupling.start], mixed, moved[coupling.stop :]]
-    return torch.cat(parts).movedim(0, coupling.axis).contiguous()
+    norms: dict[str, float] = {}
+    moments: dict[str, Tensor] = {}  # stored under the names of tensors that are merged alike
+    for layer in graph.layers.values():
+        name = layer.name if layer.kind == "norm" else layer.norm
+        if name is None:
+            continue
+        norms[name] = layer.epsilon
+        weight, bias, mean, variance = (
+            original[f"{name}.{key}"].double()
+            for key in ("weight", "bias", "running_mean", "running_var")
+        )
+        moments[f"{name}.bias"] = mean if layer.kind == "norm" else bias
+        spread = variance.clamp_min(0).sqrt() if layer.kind == "norm" else weight.abs()
+        moments[f"{name}.running_mean"] = spread
+    folded = {layer.norm for layer in graph.layers.values() if layer.norm}
+    moments = contract_all(moments, graph, projections)
+    ready = dict(state)
+    for name, epsilon in norms.items():
+        scale, shift = state[f"{name}.weight"].double(), state[f"{name}.bias"].double()
+        mean = moments[f"{name}.bias"] - (shift if name in folded else 0)
+        kind = state[f"{name}.bias"].dtype
+        variance = moments[f"{name}.running_mean"].square().to(kind)
+        mean = mean.to(kind)
+        ready[f"{name}.running_mean"], ready[f"{name}.running_var"] = mean, variance
+        louder = scale * torch.sqrt(variance.double() + epsilon)
+        ready[f"{name}.weight"] = louder.to(kind)
+        ready[f"{name}.bias"] = (shift + scale * mean.double()).to(kind)
+    return ready
 
 
-def rebuild(module: nn.Module, state: State) -> nn.Module:
+# -- modules --------------------------------------------------------------------------------------
+
+HOOKS = (
+    "_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs",
+    "_forward_pre_hooks_with_kwargs", "_forward_hooks_always_called", "_backward_hooks",
+    "_backward_pre_hooks",
+)  # fmt: skip
+
+
+def replica(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of `module` in evaluation mode with these tensors in the place of its own, by name.
+
+    What is replaced is never copied, and the copy has no hooks: they are their owner's, not the
+    network's.
+    """
+    known: dict[int, object] = {}
+    for name, old in module.named_parameters():
+        if name in tensors:
+            known[id(old)] = nn.Parameter(tensors[name], requires_grad=old.requires_grad)
+    for name, old in module.named_buffers():
+        if name in tensors:
+            known[id(old)] = tensors[name]
+    for part in module.modules():
+        for name in HOOKS:
+            hooks = part.__dict__.get(name)
+            if hooks is not None:
+                known[id(hooks)] = type(hooks)()
+    return copy.deepcopy(module, known).eval()
+
+
+def emptied(module: nn.Module) -> dict[str, Tensor]:
+    """A module's tensors without their numbers, but for single ones."""
+    held = [*module.named_parameters(), *module.named_buffers()]
+    return {name: t.detach().to("meta") for name, t in held if t.ndim}
+
+
+def rebuild(module: nn.Module, state: State, less: Mapping[str, int] | None = None) -> nn.Module:
     """A copy of `module` that holds `state`, whose tensors may have other sizes.
 
     The sizes its layers state (`in_channels`, `num_features`, …) follow; the copy is in evaluation
-    mode.
+    mode, without hooks, on the devices `module` is on. `less`: by how much widths shrink that
+    no tensor shows (`fewer`).
     """
-    smaller = copy.deepcopy(module).eval()
+    held = dict([*module.named_parameters(), *module.named_buffers()])
+    fresh = {
+        name: state[name].detach().clone().to(old.device)
+        for name, old in held.items()
+        if name in state
+    }
+    smaller = replica(module, fresh)
     for name, part in smaller.named_modules():
-        prefix = f"{name}." if name else ""
-        for key, old in part.named_parameters(recurse=False):
-            fresh = state[prefix + key].detach().clone()
-            setattr(part, key, nn.Parameter(fresh, requires_grad=old.requires_grad))
-        for key, _ in part.named_buffers(recurse=False):
-            if prefix + key in state:
-                setattr(part, key, state[prefix + key].detach().clone())
-        if isinstance(part, nn.Conv2d):
-            part.out_channels = part.weight.shape[0]
-            part.in_channels = part.weight.shape[1] * part.groups
-        elif isinstance(part, nn.Linear):
-            part.out_features, part.in_features = part.weight.shape
-        elif isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            part.num_features = len(part.running_mean)
+        _state_sizes(part, name, less or {})
     return smaller
+
+
+def fewer(graph: DependencyGraph, projections: Mapping[int, Projection]) -> dict[str, int]:
+    """By how much the widths shrink that layers state without holding a tensor of it."""
+    less: dict[str, int] = defaultdict(int)
+    for index, coupling in graph.bare:
+        if index in projections:
+            part = stretch(graph.groups[index], projections[index], coupling)
+            gone = coupling.count - (part.stop - part.start)
+            less[coupling.tensor] += gone * coupling.repeat
+    return dict(less)
+
+
+def _state_sizes(part: nn.Module, name: str, less: Mapping[str, int]) -> None:
+    """Make the sizes a layer states those of its tensors."""
+    gone = {key.rpartition(".")[2]: n for key, n in less.items() if key.rpartition(".")[0] == name}
+    weight = getattr(part, "weight", None)
+    if isinstance(part, nn.modules.conv._ConvNd):
+        own = part.groups > 1 and part.groups == part.in_channels  # filters for each channel
+        times = part.out_channels // part.in_channels
+        if part.transposed:
+            part.in_channels = weight.shape[0]
+            part.groups = part.in_channels if own else part.groups
+            part.out_channels = weight.shape[1] * part.groups
+        else:
+            part.out_channels = weight.shape[0]
+            part.groups = part.out_channels // times if own else part.groups
+            part.in_channels = weight.shape[1] * part.groups
+    elif isinstance(part, nn.Linear):
+        part.out_features, part.in_features = weight.shape
+    elif isinstance(part, nn.modules.batchnorm._NormBase):
+        held = part.running_mean if weight is None else weight
+        left = part.num_features - gone.get("num_features", 0)
+        part.num_features = left if held is None else len(held)
+    elif isinstance(part, nn.LayerNorm):
+        *lead, last = part.normalized_shape
+        left = (*lead, last - gone.get("normalized_shape", 0))
+        part.normalized_shape = left if weight is None else tuple(weight.shape)
+    elif isinstance(part, nn.GroupNorm):
+        left = part.num_channels - gone.get("num_channels", 0)
+        left = left if weight is None else len(weight)
+        part.num_groups = left if part.num_groups == part.num_channels else part.num_groups
+        part.num_channels = left
+    elif isinstance(part, nn.PReLU):
+        part.num_parameters = len(weight)

@@ -174,7 +174,7 @@ def test_plain_pruning_keeps_the_channels_that_stand_for_the_clusters():
     kept = out.kept[0]
     assert out.plans == {} and len(kept) == 6
     # Twice what half of each pair gives: pruning does not know that a twin is gone.
-    assert torch.equal(out.module[0].weight, core.Prepared(net, graph).folded["0.weight"][kept])
+    assert torch.equal(out.module[0].weight, net[0].weight[kept])
 
 
 # By hand

@@ -257,7 +257,7 @@ def draw_accuracy(
 def show_sizes(loaded: cache.Loaded, choice: controls.Choice, step: Step) -> None:
     """Parameters and multiply-accumulates, before and after."""
     before = cache.size(loaded.name, ())
-    after = cache.size(loaded.name, ((choice.group, len(step.measures.kept)),))
+    after = cache.size(loaded.name, ((choice.group, tuple(step.measures.kept.tolist())),))
     left, right = st.columns(2)
     left.metric(
         "Parameters left",
