@@ -18,6 +18,7 @@ from core.groups import DependencyGraph
 from core.importance import IMPORTANCES
 from core.measures import MASSES
 from core.projection import RULES
+from core.synthetic import SYNTHETIC
 from core.transport import SOLVERS
 
 #: For every field with a fixed set of choices, the table whose keys they are.
@@ -29,6 +30,11 @@ CHOICES: dict[str, dict[str, str]] = {
     "target": {name: mass.about for name, mass in MASSES.items()},
     "cost": {name: cost.about for name, cost in COSTS.items()},
     "features": dict(FEATURES),
+    "synthetic": {name: kind.about for name, kind in SYNTHETIC.items()},
+    "order": {
+        "original": "every group is planned from the original weights",
+        "sequential": "group after group from the input: each is planned from the smaller weights",
+    },
 }
 
 
@@ -39,7 +45,8 @@ class Recipe:
     Attributes
     ----------
     groups : indices of the groups to shrink, or "all"; group 0 is nearest the output.
-    sparsity : share of a group's channels to discard, 0 ≤ sparsity < 1.
+    sparsity : share of a group's channels to discard, 0 ≤ sparsity < 1; one number, or one a group
+        in the order of `groups` (for "all": of their indices).
     importance : how channels are scored, a key of `core.importance.IMPORTANCES`.
     rule : how a plan becomes a smaller group, a key of `core.projection.RULES`.
     solver : how the transport problem is solved, a key of `core.transport.SOLVERS`.
@@ -49,10 +56,15 @@ class Recipe:
     cost : distance between channels, a key of `core.cost.COSTS`.
     features : what a channel's features hold, a key of `core.cost.FEATURES`.
     seed : seed of whatever is drawn at random.
+    synthetic : the images made of nothing that rules with regression look at, a key of
+        `core.synthetic.SYNTHETIC`.
+    samples : how many images these rules look at, synthetic or given.
+    order : which weights a group's scores and plan are made from. Regression always goes from the
+        input to the output and sees the smaller network.
     """
 
     groups: tuple[int, ...] | str = (0,)
-    sparsity: float = 0.5
+    sparsity: float | tuple[float, ...] = 0.5
     importance: str = "l1"
     rule: str = "released"
     solver: str = "exact"
@@ -62,6 +74,9 @@ class Recipe:
     cost: str = "l1"
     features: str = "by-rule"
     seed: int = 0
+    synthetic: str = "leaves"
+    samples: int = 128
+    order: str = "original"
 
     def __post_init__(self) -> None:
         if isinstance(self.groups, list):
@@ -75,20 +90,33 @@ class Recipe:
                 )
             if len(set(self.groups)) < len(self.groups):
                 raise RecipeError(f"groups names a group twice: {self.groups}.")
-        number = isinstance(self.sparsity, (int, float)) and not isinstance(self.sparsity, bool)
-        if not number or not 0 <= self.sparsity < 1:
+        several = isinstance(self.sparsity, (tuple, list))
+        shares = tuple(self.sparsity) if several else (self.sparsity,)
+        for share in shares:
+            number = isinstance(share, (int, float)) and not isinstance(share, bool)
+            if not number or not 0 <= share < 1:
+                raise RecipeError(
+                    f"sparsity must lie between 0 and 1 (1 excluded: a channel must stay); got "
+                    f"{share!r}."
+                )
+        if several and self.groups != "all" and len(shares) != len(self.groups):
             raise RecipeError(
-                f"sparsity must lie between 0 and 1 (1 excluded: a channel must stay); got "
-                f"{self.sparsity!r}."
+                f"There are {len(shares)} sparsities for {len(self.groups)} groups. Give one "
+                "number for all, or one for each."
             )
         number = isinstance(self.epsilon, (int, float)) and not isinstance(self.epsilon, bool)
         if not number or not 0 < self.epsilon < math.inf:
             raise RecipeError(f"epsilon must be a positive number; got {self.epsilon!r}.")
         # 0, 0.0 and −0.0 are one sparsity: one key, one link, one line in a table.
-        object.__setattr__(self, "sparsity", float(self.sparsity) + 0.0)
+        shares = tuple(float(share) + 0.0 for share in shares)
+        object.__setattr__(self, "sparsity", shares if several else shares[0])
         object.__setattr__(self, "epsilon", float(self.epsilon))
         if type(self.seed) is not int or self.seed < 0:
             raise RecipeError(f"seed must be a whole number of at least 0; got {self.seed!r}.")
+        if type(self.samples) is not int or self.samples < 2:
+            raise RecipeError(
+                f"samples must be a whole number of at least 2; got {self.samples!r}."
+            )
         for field, choices in CHOICES.items():
             value = getattr(self, field)
             if not isinstance(value, str) or value not in choices:
@@ -116,6 +144,24 @@ class Recipe:
                 )
         return self.groups
 
+    def sparsities(self, graph: DependencyGraph) -> dict[int, float]:
+        """The sparsity of each group meant, by its index.
+
+        Raises
+        ------
+        RecipeError
+            If the network has no such group, or "all" means another number of groups.
+        """
+        chosen = self.chosen(graph)
+        shares = self.sparsity if isinstance(self.sparsity, tuple) else (self.sparsity,)
+        if not isinstance(self.sparsity, tuple):
+            shares = shares * len(chosen)
+        if len(shares) != len(chosen):
+            raise RecipeError(
+                f"There are {len(shares)} sparsities, but this network has {len(chosen)} groups."
+            )
+        return dict(zip(chosen, shares, strict=True))
+
     def replace(self, **changes) -> Recipe:
         """The same recipe with some fields changed."""
         return dataclasses.replace(self, **changes)
@@ -124,6 +170,8 @@ class Recipe:
         """Plain values, as JSON keeps them."""
         told = dataclasses.asdict(self)
         told["groups"] = "all" if self.groups == "all" else list(self.groups)
+        if isinstance(self.sparsity, tuple):
+            told["sparsity"] = list(self.sparsity)
         return told
 
     @classmethod
