@@ -30,7 +30,7 @@ class Consumer:
 
 
 def consumer(inputs: Tensor, weight: Tensor) -> Consumer:
-    """From samples (k, n) of what it consumes and its weight (out, n, …), taps summed in squares."""
+    """From samples (k, n) of what it consumes and its weight (out, n, …), all taps counted."""
     centred = (inputs - inputs.mean(0)).double()
     covariance = centred.T @ centred / len(centred)
     columns = weight.double().transpose(0, 1).flatten(1)  # (n, out·taps)

@@ -213,7 +213,9 @@ class _Walk:
             raise self._refusal(node, "is a batch norm without running statistics or scale")
         self.kinds[node] = "norm"
         for tensor in ("weight", "bias", "running_mean", "running_var"):
-            self._tie(self._axis(f"{name}.{tensor}", 0, FOLLOWS, layer.num_features), flow.ids)
+            self._tie(
+                self._axis(f"{name}.{tensor}", 0, FOLLOWS, layer.num_features), flow.ids
+            )
         folded = [one for one in self.layers.values() if one.norm == name]
         if not folded:
             raise self._refusal(node, "is a batch norm that does not follow a layer of its own")
@@ -388,3 +390,5 @@ def _is_tensor(node: torch.fx.Node) -> bool:
 
 def _shape(node: torch.fx.Node) -> tuple[int, ...]:
     return tuple(node.meta["tensor_meta"].shape) if _is_tensor(node) else ()
+
+

@@ -30,7 +30,7 @@ def white(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 def spectrum(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Noise whose amplitudes fall as 1/frequency, as in photographs, colours alike: (b, c, h, w)."""
+    """Noise whose amplitudes fall as 1/frequency, as in photographs: (b, c, h, w)."""
     height, width = shape[-2:]
     rows, columns = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
     frequency = (rows.square() + columns.square()).sqrt()

@@ -92,7 +92,9 @@ SCHEDULES: dict[str, Schedule] = {
 }
 
 
-def augmented(pixels: Tensor, side: int, mirrored: Tensor, generator: torch.Generator) -> Tensor:
+def augmented(
+    pixels: Tensor, side: int, mirrored: Tensor, generator: torch.Generator
+) -> Tensor:
     """Random crops of `side`, left and right exchanged where `mirrored` (b,) says so.
 
     (b, 3, 32, 32) → (b, 3, s, s) uint8. Crops of the full side are taken from the image with 4

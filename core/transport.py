@@ -1,6 +1,6 @@
 """Solve the transport problem between all channels and those that stay, and say how well.
 
-minimise Σᵢⱼ Pᵢⱼ Cᵢⱼ  over P ≥ 0 with P·1 = μ and Pᵀ·1 = ν        (Theus et al. 2024, eq. 1)
+    minimise Σᵢⱼ Pᵢⱼ Cᵢⱼ  over P ≥ 0 with P·1 = μ and Pᵀ·1 = ν        (Theus et al. 2024, eq. 1)
 """
 
 from __future__ import annotations
