@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from core.compress import Prepared, looked_at
+from core.compress import Prepared
 from core.cover import cover
 from core.errors import RecipeError
 from core.groups import DependencyGraph
@@ -113,7 +113,6 @@ def _errors(prepared: Prepared, recipe: Recipe, chosen, images) -> dict[int, tor
     """By group, (n + 1,): the output left unexplained with 0, 1, …, n channels."""
     if not RULES[recipe.rule].regressed:
         recipe = recipe.replace(rule="best")
-    looked_at(prepared.graph, recipe, images)
     errors = {}
     for index in chosen:
         width = prepared.graph.groups[index].width

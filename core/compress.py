@@ -45,19 +45,19 @@ class Prepared:
 
     def seen(self, recipe: Recipe, images: ImageSet | Tensor | None) -> Statistics:
         """What flows through the dense network, on the images that the recipe's rule looks at."""
-        pixels, key = looked_at(self.graph, recipe, images)
+        key, pixels = looked_at(self.graph, recipe, images)
         if key not in self._seen:
             # Some 100 MB for a ResNet18: the last two looks are enough for a page of comparisons.
             for old in list(self._seen)[:-1]:
                 del self._seen[old]
                 self._consumers = {k: v for k, v in self._consumers.items() if k[0] != old}
             module = surgery.rebuild(self._module, self.original)
-            self._seen[key] = observe(module, self.graph, pixels, recipe.seed)
+            self._seen[key] = observe(module, self.graph, pixels(), recipe.seed)
         return self._seen[key]
 
     def consumers(self, index: int, recipe: Recipe, images) -> list[Consumer]:
         """What each regressed consumer of a group sees of it: covariances and Gram matrices."""
-        _, key = looked_at(self.graph, recipe, images)
+        key, _ = looked_at(self.graph, recipe, images)
         seen = self.seen(recipe, images)
         if (key, index) not in self._consumers:
             group = self.graph.groups[index]
@@ -91,34 +91,53 @@ class Prepared:
 
 def looked_at(
     graph: DependencyGraph, recipe: Recipe, images: ImageSet | Tensor | None
-) -> tuple[Tensor, tuple]:
-    """The images a rule with regression looks at, (b, c, h, w) float32, and a key for them.
+) -> tuple[tuple, Callable[[], Tensor]]:
+    """What a rule with regression looks at: a key, and how to get it, (b, c, h, w) float32.
 
     Raises
     ------
     RecipeError
         If the rule needs images and there are none, fewer than two, or of another shape.
     """
+    count, seed = recipe.samples, recipe.seed
     if not RULES[recipe.rule].images:
-        key = (recipe.synthetic, recipe.samples, recipe.seed)
-        return synthetic_images(*key[:2], graph.input_shape, recipe.seed), key
+        shape, kind = graph.input_shape, recipe.synthetic
+        return (kind, count, seed), lambda: synthetic_images(kind, count, shape, seed)
     if images is None:
         raise RecipeError(
             f"The rule {recipe.rule!r} looks at unlabelled images: give it some, "
             'images=core.images("cifar10", "train"), or choose the rule "best", which needs none.'
         )
-    if isinstance(images, Tensor):
-        pixels, name = images[: recipe.samples], id(images)
-    else:
-        generator = labelled_generator(recipe.seed, "images to calibrate with")
-        drawn = torch.randperm(len(images), generator=generator)[: recipe.samples]
-        pixels, name = images.normalised(images.images[drawn]), images.fingerprint
-    if len(pixels) < 2 or tuple(pixels.shape[1:]) != graph.input_shape:
+    pixels = images if isinstance(images, Tensor) else images.images
+    if len(pixels) < 2 or tuple(pixels.shape[1:]) != tuple(graph.input_shape):
         raise RecipeError(
             f"The rule {recipe.rule!r} needs at least two images of shape {graph.input_shape}; got "
             f"{len(pixels)} of shape {tuple(pixels.shape[1:])}."
         )
-    return pixels, (name, recipe.samples, recipe.seed)
+    if isinstance(images, Tensor):
+        # The tensor itself is part of the key, so that it lives as long as what was seen in it.
+        return (Same(images), count, seed), lambda: images[:count]
+
+    def drawn() -> Tensor:
+        generator = labelled_generator(seed, "images to calibrate with")
+        return images.normalised(
+            images.images[torch.randperm(len(images), generator=generator)[:count]]
+        )
+
+    return (images.fingerprint, count, seed), drawn
+
+
+class Same:
+    """A key that equals another only where both hold the very same tensor."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.tensor is other.tensor
+
+    def __hash__(self) -> int:
+        return id(self.tensor)
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class Recipe:
     features: str = "by-rule"
     seed: int = 0
     synthetic: str = "leaves"
-    samples: int = 128
+    samples: int = 256
     order: str = "original"
 
     def __post_init__(self) -> None:

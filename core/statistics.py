@@ -105,6 +105,8 @@ def observe(module: nn.Module, graph: DependencyGraph, images: Tensor, seed: int
     images : (b, c, h, w) float32, b ≥ 2: normalised photographs, or synthetic ones.
     seed : draws the positions.
     """
+    if images.ndim == 4:  # the faster layout for convolutions
+        images = images.contiguous(memory_format=torch.channels_last)
     original = module.state_dict()
     norms = {layer.norm for layer in graph.layers.values() if layer.norm}
     looking = copy.deepcopy(module).eval()

@@ -57,7 +57,9 @@ def net() -> nn.Module:
 
 def shrunk(net: nn.Module, images=None, **recipe) -> core.Compressed:
     graph = core.trace(net, SHAPE)
-    return core.compress(net, graph, core.Recipe(**{"groups": "all"} | recipe), images=images)
+    return core.compress(
+        net, graph, core.Recipe(**{"groups": "all", "samples": 64} | recipe), images=images
+    )
 
 
 def error(net: nn.Module, small: nn.Module, images: torch.Tensor) -> float:
