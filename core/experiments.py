@@ -98,8 +98,11 @@ def lines(bench: Bench, options: argparse.Namespace) -> Iterator[str]:
 
 def parser() -> argparse.ArgumentParser:
     """The command's options, each with its help."""
-    told = argparse.ArgumentParser("python -m core.experiments", description=__doc__,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    told = argparse.ArgumentParser(
+        "python -m core.experiments",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     told.add_argument("table", choices=("all", "single", "weights"), help="which table")
     told.add_argument("network", choices=tuple(zoo.NETWORKS), help="which network")
     told.add_argument("--sparsity", default="0.5", help="shares of channels to discard, by commas")
