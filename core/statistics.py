@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from core import surgery
+from core.errors import WeightsError
 from core.groups import CONSUMES, DependencyGraph, Layer
 from core.importance import labelled_generator
 
@@ -39,7 +40,7 @@ class Reader:
 
     def read(self, inputs: Tensor) -> Tensor:
         """(b, n, h, w), or (b, …, n·repeat) of a linear layer → (k, n) float32."""
-        return _rows(inputs, self.convolution, self.repeat)[self.rows]
+        return _rows(inputs, self.convolution, self.repeat)[self.rows].float()
 
 
 def _rows(inputs: Tensor, convolution: bool, repeat: int) -> Tensor:
@@ -104,7 +105,18 @@ def observe(module: nn.Module, graph: DependencyGraph, images: Tensor, seed: int
     module : the dense network; it is not changed.
     images : (b, c, h, w) float32, b ≥ 2: normalised photographs, or synthetic ones.
     seed : draws the positions.
+
+    Raises
+    ------
+    WeightsError
+        If a weight is not a finite number.
     """
+    for name, tensor in module.state_dict().items():
+        if not tensor.isfinite().all():
+            raise WeightsError(
+                f"The weights {name} are not finite numbers. Load the network again."
+            )
+    images = images.to(next(module.parameters()).dtype)
     if images.ndim == 4:  # the faster layout for convolutions
         images = images.contiguous(memory_format=torch.channels_last)
     original = module.state_dict()
