@@ -31,7 +31,9 @@ SPARSITIES = tuple(percent / 100 for percent in range(LEAST, MOST + 1, STEP))
 
 #: The choices of a recipe that have a table: field → {key: one line}. Channels are kept by hand
 #: where they can be listed: in the library and on the command line.
-TABLES: dict[str, dict[str, str]] = CHOICES | {
+TABLES: dict[str, dict[str, str]] = {
+    name: table for name, table in CHOICES.items() if name not in ("order", "synthetic")
+} | {
     "rule": {name: row.about for name, row in FUSIONS.items()},
     "keep": {name: row.about for name, row in KEEPS.items() if name != "by-hand"},
 }

@@ -1,6 +1,6 @@
 """Pruning by optimal transport, exactly: from a network and a recipe to a smaller network."""
 
-from core.compress import Compressed, Prepared, compress
+from core.compress import Compressed, compress
 from core.data import ImageSet, images
 from core.errors import (
     Cancelled,
@@ -19,6 +19,7 @@ from core.graph import trace
 from core.groups import DependencyGraph
 from core.latency import Latency, latency
 from core.portable import Opened, open
+from core.prepared import Prepared
 from core.recipe import Recipe
 from core.zoo import ModelCard, card, load
 

@@ -6,125 +6,35 @@ groups → scores → kept channels and masses → costs → plan → projection
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from core import blocks, evidence, portable, surgery
+from core import blocks, portable, surgery
 from core.cost import channel_features, pairwise, to_centres, with_bias
+from core.cover import Consumer, cover, explained
 from core.data import ImageSet
-from core.errors import RecipeError, WeightsError
-from core.groups import DependencyGraph
+from core.groups import CONSUMES, DependencyGraph
 from core.importance import IMPORTANCES, State, scores
 from core.measures import KEEPS, Measures, mass, measures
+from core.prepared import Prepared
 from core.projection import RULES, Projection, projection, select
 from core.recipe import Recipe
+from core.regression import Refit, fitted, regress
 from core.repair import Repair, repairs
 from core.transport import TransportPlan, transport
 
 
-class Prepared:
-    """A network made ready for many recipes: batch norm folded once, costs remembered.
-
-    Its states are copies; of the module itself it reads the structure alone, when a score needs a
-    pass through a copy of the network.
-
-    Raises
-    ------
-    RecipeError
-        If the graph was traced from another network.
-    WeightsError
-        If a weight is not a finite number, before or after folding: it would spread over all
-        channels.
-    """
-
-    def __init__(self, module: nn.Module, graph: DependencyGraph) -> None:
-        state = module.state_dict()
-        graph.check(state)
-        self.graph = graph
-        # On the processor, wherever the network is: plans are made in float64.
-        self.original = {key: t.detach().cpu().clone() for key, t in state.items()}
-        self.folded = surgery.fold(self.original, graph.layers)
-        for state, when in ((self.original, ""), (self.folded, " once batch norm is folded in")):
-            _check_finite(state, when)
-        self._module = module
-        self._costs: dict[tuple[int, str, bool], Tensor] = {}
-        self._evidence: dict[tuple[str, str, int, int], tuple[str, dict[int, Tensor]]] = {}
-        self._one_pass = threading.Lock()
-
-    def scores(self, index: int, recipe: Recipe, images: ImageSet | None = None) -> Tensor:
-        """The importance of a group's channels: (n,) float64, none negative.
-
-        A score that needs images is made for all groups at once and remembered, so that `images`
-        can be left out from then on.
-
-        Raises
-        ------
-        RecipeError
-            If images are needed and there are none, or others than the recipe names.
-        WeightsError
-            If a score is not finite: the network's outputs are not, on those images.
-        """
-        group = self.graph.groups[index]
-        needs = IMPORTANCES[recipe.importance].needs
-        if needs == "nothing":
-            return scores(
-                self.folded, group, recipe.importance, recipe.seed, self.original,
-                self.graph.layers,
-            )  # fmt: skip
-        key = (recipe.importance, recipe.data, recipe.samples, recipe.seed)
-        with self._one_pass:
-            fingerprint, found = self._evidence.get(key, ("", None))
-            if images is None and found is None:
-                kind = "labelled images" if needs == "labels" else "images"
-                name = recipe.data or "digits"
-                raise RecipeError(
-                    f"The importance {recipe.importance!r} needs {kind}: name a set of images in "
-                    f"the recipe, data={name!r}, and give it, "
-                    f'images=core.images({name!r}, "train").'
-                )
-            if images is not None and (found is None or fingerprint != images.fingerprint):
-                evidence.check(images, recipe.data, self.graph)
-                module = surgery.rebuild(self._module, self.folded)
-                look = evidence.PASSES[recipe.importance]
-                found = look(module, self.graph, images, recipe.samples, recipe.seed)
-                if not all(score.isfinite().all() for score in found.values()):
-                    raise WeightsError(
-                        f"The network's outputs or gradients on the images of {recipe.data!r} are "
-                        "not finite numbers. Load the network again, or choose an importance "
-                        "without images."
-                    )
-                self._evidence[key] = (images.fingerprint, found)
-        return found[index]
-
-    def costs(self, index: int, cost: str, bias: bool) -> Tensor:
-        """The distance of every channel of a group to every other: (n, n) float64."""
-        key = (index, cost, bias)
-        if key not in self._costs:
-            self._costs[key] = pairwise(self.features(index, bias), cost)
-        return self._costs[key]
-
-    def features(self, index: int, bias: bool) -> Tensor:
-        """The normalised features of a group's channels: (n, d) float64."""
-        return channel_features(self.folded, self.graph.groups[index], self.graph.layers, bias)
-
-
-def _check_finite(state: State, when: str) -> None:
-    for name, tensor in state.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise WeightsError(
-                f"The weights of layer {name.rpartition('.')[0]!r} are not finite{when}: {name} "
-                "holds infinities or NaN. Load the network again."
-            )
-
-
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What was decided for one group: scores (n,), measures, plan (None for `select`), matrices."""
+    """What was decided for one group: scores (n,), measures, plan, matrices.
+
+    The plan is None where channels are only selected. Where consumers are regressed
+    `projection.unmerge` is that of the first of them; all of them stand in `Compressed.refits`.
+    """
 
     scores: Tensor
     measures: Measures
@@ -135,9 +45,10 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Compressed:
-    """A smaller network and how it came about; the dictionaries are keyed by group index.
+    """A smaller network and how it came about; `steps` are keyed by group index.
 
-    `original` and `graph` are what `compress` was given, for `save`.
+    `original` and `graph` are what `compress` was given, for `save`. `refits`, by layer: what
+    regression changed, matrices and biases; empty for other rules.
     """
 
     module: nn.Module
@@ -145,6 +56,7 @@ class Compressed:
     steps: dict[int, Step]
     original: nn.Module | None = None
     graph: DependencyGraph | None = None
+    refits: Mapping[str, Refit] = field(default_factory=dict)
 
     def save(self, folder: str | os.PathLike, **options) -> Path:
         """Write everything to a folder that `core.open` reads; see `core.portable.save`."""
@@ -165,33 +77,58 @@ def plan_group(
     prepared: Prepared,
     index: int,
     recipe: Recipe,
-    images: ImageSet | None = None,
+    images: ImageSet | Tensor | None = None,
     stop: Callable[[], bool] | None = None,
+    before: Mapping[int, Step] | None = None,
 ) -> Step:
-    """Decide for one group of the original network what stays and where the rest goes.
+    """Decide for one group what stays and where the rest goes.
+
+    Parameters
+    ----------
+    before : what was decided for other groups, to plan from the weights that it leaves; None: from
+        the original network's.
 
     Raises as `compress` does.
     """
-    group = prepared.graph.groups[index]
-    score = prepared.scores(index, recipe, images)
+    graph, rule = prepared.graph, RULES[recipe.rule]
+    group = graph.groups[index]
     bias = with_bias(recipe.features, recipe.rule)
-    features = prepared.features(index, bias) if KEEPS[recipe.keep].cluster else None
+    state, within = prepared.folded, group
+    if before:
+        matrices, mended = _decided(before)
+        state = surgery.contract_all(state, graph, matrices, mended)
+        within = surgery.moved(group, graph, matrices)
+    if not before or IMPORTANCES[recipe.importance].needs != "nothing":
+        score = prepared.scores(index, recipe, images)
+    else:
+        score = scores(
+            state, within, recipe.importance, recipe.seed, prepared.original, graph.layers
+        )
+
+    def features() -> Tensor:
+        return channel_features(state, within, graph.layers, bias)
+
+    seen = features() if KEEPS[recipe.keep].cluster else None
     measured = blocks.measured(
         group,
         mass(recipe.source, score, recipe.temperature),
         lambda block: measures(
-            score[block], recipe.sparsity, recipe.source, recipe.target, recipe.keep,
-            None if features is None else features[block],
+            score[block], recipe.sparsities(graph)[index], recipe.source, recipe.target,
+            recipe.keep, None if seen is None else seen[block],
             blocks.places(recipe.kept_in(index), block), recipe.temperature, recipe.seed,
         ),
     )  # fmt: skip
-    rule = RULES[recipe.rule]
+    if rule.covers and recipe.keep == "most-important" and not group.blocks:
+        kept = covering(prepared.consumers(index, recipe, images), measured.kept)
+        measured = replace(measured, kept=kept)
     if rule.project is None:
         return Step(score, measured, None, select(measured.kept, group.width), {})
-    if measured.centres is None:
-        costs = prepared.costs(index, recipe.cost, bias)[:, measured.kept]
+    if measured.centres is not None:
+        costs = to_centres(seen, measured.centres, recipe.cost)
+    elif before:
+        costs = pairwise(features(), recipe.cost)[:, measured.kept]
     else:
-        costs = to_centres(features, measured.centres, recipe.cost)
+        costs = prepared.costs(index, recipe.cost, bias)[:, measured.kept]
     plan = blocks.transported(
         group, measured, costs,
         lambda *problem: transport(
@@ -199,13 +136,32 @@ def plan_group(
         ),
     )  # fmt: skip
     matrices = replace(projection(recipe.rule, plan, score), kept=measured.kept)
-    mended: dict[str, Repair] = {}
+    mended = {}
     if rule.repaired:
         mended = repairs(
-            prepared.original, prepared.folded, group, prepared.graph.layers, matrices.merge,
-            matrices.kept,
+            prepared.original, state if within is group else prepared.folded, group, graph.layers,
+            matrices.merge, matrices.kept,
         )  # fmt: skip
     return Step(score, measured, plan, matrices, mended)
+
+
+def covering(consumers: list[Consumer], important: Tensor) -> Tensor:
+    """As many channels as `important` (m,), rising, that explain at least as much of the consumers.
+
+    Greedy choice is not optimal: where the important channels explain more they stay.
+    """
+    if not consumers:
+        return important
+    order, added = cover(consumers, len(important))
+    if float(added.sum()) < explained(consumers, important):
+        return important
+    return order.sort().values
+
+
+def _decided(steps: Mapping[int, Step]) -> tuple[dict[int, Projection], dict[str, Repair]]:
+    """The matrices of steps, by group, and their repairs, by layer."""
+    matrices = {index: step.projection for index, step in steps.items()}
+    return matrices, {name: one for step in steps.values() for name, one in step.repairs.items()}
 
 
 def outline(module: nn.Module, graph: DependencyGraph, kept: Mapping[int, Tensor]) -> nn.Module:
@@ -233,10 +189,11 @@ def compress(
     graph: DependencyGraph,
     recipe: Recipe,
     prepared: Prepared | None = None,
-    images: ImageSet | None = None,
+    images: ImageSet | Tensor | None = None,
     stop: Callable[[], bool] | None = None,
+    progress: Callable[[float, str], None] | None = None,
 ) -> Compressed:
-    """Shrink the chosen groups of a network, every plan made from the original weights.
+    """Shrink the chosen groups of a network.
 
     Parameters
     ----------
@@ -244,9 +201,11 @@ def compress(
     graph : `core.trace(module)`.
     recipe : what to do.
     prepared : `Prepared(module, graph)`, to spare folding and costs when many recipes are tried.
-    images : the set the recipe names as `data`, its training split, for an importance that needs
-        some: `core.images(recipe.data, "train")`.
+    images : the set the recipe names as `data`, its training split, for an importance or a rule
+        that needs some: `core.images(recipe.data, "train")`. For a rule also (b, c, h, w) float32
+        as the network is fed, of which the first are taken.
     stop : asked now and then by iterative solvers; True ends the work.
+    progress : told the share done and what is being done; what it raises ends the work.
 
     Raises
     ------
@@ -263,11 +222,21 @@ def compress(
     prepared = prepared or Prepared(module, graph)
     for traced in (graph, prepared.graph):
         traced.check(module.state_dict())
+    chosen = recipe.chosen(graph)
+    sequential = recipe.order == "sequential"
+    regressed = RULES[recipe.rule].regressed
+    steps: dict[int, Step] = {}
     with torch.no_grad():
-        steps = {
-            index: plan_group(prepared, index, recipe, images, stop)
-            for index in recipe.chosen(graph)
-        }
+        # Groups are numbered from the output; going through them sequentially starts at the input.
+        for done, index in enumerate(sorted(chosen, reverse=True) if sequential else chosen):
+            if progress:
+                share = done / len(chosen)
+                progress(share / 2 if regressed else share, f"planning group {index}")
+            before = steps if sequential else None
+            steps[index] = plan_group(prepared, index, recipe, images, stop, before)
+        steps = {index: steps[index] for index in chosen}
+        if regressed:
+            return _regressed(module, prepared, recipe, steps, images, progress)
         return Compressed(shrunk(module, prepared, steps), recipe, steps, module, graph)
 
 
@@ -278,11 +247,71 @@ def shrunk(module: nn.Module, prepared: Prepared, steps: Mapping[int, Step]) -> 
     batch norm included, bit for bit.
     """
     graph = prepared.graph
-    matrices = {index: step.projection for index, step in steps.items()}
-    mended = {name: repair for step in steps.values() for name, repair in step.repairs.items()}
+    matrices, mended = _decided(steps)
     if not mended and all(projection.selects for projection in matrices.values()):
         state = surgery.contract_all(prepared.original, graph, matrices)
     else:
         state = surgery.contract_all(prepared.folded, graph, matrices, mended)
         state = surgery.trainable(state, prepared.original, graph, matrices)
     return surgery.rebuild(module, state, surgery.fewer(graph, matrices))
+
+
+def _regressed(
+    module: nn.Module,
+    prepared: Prepared,
+    recipe: Recipe,
+    steps: dict[int, Step],
+    images: ImageSet | Tensor | None,
+    progress: Callable[[float, str], None] | None,
+) -> Compressed:
+    """The smaller network whose consumers are fitted to what the producers were decided to be."""
+    graph = prepared.graph
+    seen = prepared.seen(recipe, images)
+    narrower = {
+        index: step.projection
+        for index, step in steps.items()
+        if len(step.measures.kept) < graph.groups[index].width
+    }
+    # Consumers that are regressed keep their columns until they are.
+    others = tuple(
+        replace(
+            group,
+            couplings=tuple(
+                c for c in group.couplings if c.role != CONSUMES or c.layer not in seen.readers
+            ),
+        )
+        for group in graph.groups
+    )
+    left = replace(graph, groups=others)
+
+    def merged(state: State) -> State:
+        return surgery.contract_all(state, left, narrower)
+
+    def report(share: float, layer: str) -> None:
+        if progress:
+            progress(0.5 + share / 2, f"fitting layer {layer}")
+
+    refits = regress(module, graph, seen, merged(seen.state), narrower, report)
+    state = merged(prepared.folded)
+    for name, refit in refits.items():
+        state = fitted(state, name, graph, refit)
+    for index in narrower:
+        steps[index] = _as_fitted(steps[index], graph, index, refits)
+    matrices, _ = _decided(steps)
+    state = surgery.trainable(state, prepared.original, graph, matrices)
+    smaller = surgery.rebuild(module, state, surgery.fewer(graph, matrices))
+    return Compressed(smaller, recipe, steps, module, graph, refits)
+
+
+def _as_fitted(
+    step: Step, graph: DependencyGraph, index: int, refits: Mapping[str, Refit]
+) -> Step:
+    """The step with the unmerge matrix of the group's first consumer that reads it alone."""
+    width = graph.groups[index].width
+    for coupling in graph.groups[index].of(CONSUMES):
+        refit = refits.get(coupling.layer)
+        if refit is None or refit.unmerge is None or coupling.count != width:
+            continue
+        if refit.unmerge.shape == (width, len(step.measures.kept)):
+            return replace(step, projection=replace(step.projection, unmerge=refit.unmerge))
+    return step

@@ -21,9 +21,10 @@ from sklearn.metrics import euclidean_distances
 from torch import Tensor
 
 from core import surgery
-from core.compress import Prepared, Step, plan_group
+from core.compress import Step, plan_group
 from core.cost import channel_features, with_bias
 from core.errors import RecipeError, Unsupported
+from core.prepared import Prepared
 from core.projection import RULES
 from core.recipe import Recipe
 

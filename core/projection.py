@@ -10,6 +10,10 @@ code, `released`, differs from its text, `average`):
     average      (P / ν)ᵀ                           its transpose
     preserving   (P / ν)ᵀ weighted by importance    P / μ
     repaired     as preserving, then every row rescaled (`core.repair`)   P / μ
+    regressed    as select                          least squares (`core.regression`)
+    merged       as preserving                      least squares
+    best         as select, of channels that are chosen by what they explain, least squares
+    calibrated   as best, on unlabelled images instead of synthetic ones
 """
 
 from __future__ import annotations
@@ -101,12 +105,17 @@ def _preserving(mass: Tensor, scores: Tensor) -> Projection:
 class Rule:
     """A row of `RULES`: what it does in one line, and (mass (n, m), scores (n,)) → Projection.
 
-    `project` is None for plain pruning, which needs no plan; `repaired` asks for variance repair.
+    `project` is None where channels are only selected, which needs no plan; `repaired` asks for
+    variance repair, `regressed` for consumers fitted by least squares, `covers` for channels chosen
+    by what they explain (`core.cover`), `images` for unlabelled images.
     """
 
     about: str
     project: Callable[[Tensor, Tensor], Projection] | None
     repaired: bool = False
+    regressed: bool = False
+    covers: bool = False
+    images: bool = False
 
 
 RULES: dict[str, Rule] = {
@@ -121,7 +130,23 @@ RULES: dict[str, Rule] = {
     "repaired": Rule(
         "preserving, then each channel's lost variance is restored, without data", _preserving, True
     ),
-}
+    "regressed": Rule(
+        "discarded channels are guessed from the others, by least squares on synthetic images",
+        None, regressed=True,
+    ),
+    "merged": Rule(
+        "preserving, then consumers fitted by least squares on synthetic images",
+        _preserving, regressed=True,
+    ),
+    "best": Rule(
+        "keeps the channels that explain most of the others, then as regressed; without data",
+        None, regressed=True, covers=True,
+    ),
+    "calibrated": Rule(
+        "as best, on a few unlabelled training images that you give",
+        None, regressed=True, covers=True, images=True,
+    ),
+}  # fmt: skip
 
 
 def projection(rule: str, plan: TransportPlan, scores: Tensor) -> Projection:

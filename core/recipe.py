@@ -18,6 +18,7 @@ from core.groups import DependencyGraph
 from core.importance import IMPORTANCES
 from core.measures import KEEPS, MASSES
 from core.projection import RULES
+from core.synthetic import SYNTHETIC
 from core.transport import SOLVERS
 
 #: For every field with a fixed set of choices, the table whose keys they are.
@@ -30,6 +31,11 @@ CHOICES: dict[str, dict[str, str]] = {
     "cost": {name: cost.about for name, cost in COSTS.items()},
     "features": dict(FEATURES),
     "keep": {name: keep.about for name, keep in KEEPS.items()},
+    "synthetic": {name: kind.about for name, kind in SYNTHETIC.items()},
+    "order": {
+        "original": "every group is planned from the original weights",
+        "sequential": "group after group from the input: each is planned from the smaller weights",
+    },
 }
 
 
@@ -40,7 +46,8 @@ class Recipe:
     Attributes
     ----------
     groups : indices of the groups to shrink, or "all"; group 0 is nearest the output.
-    sparsity : share of a group's channels to discard, 0 ≤ sparsity < 1.
+    sparsity : share of a group's channels to discard, 0 ≤ sparsity < 1; one number, or one a group
+        in the order of `groups` (for "all": of their indices).
     importance : how channels are scored, a key of `core.importance.IMPORTANCES`.
     rule : how a plan becomes a smaller group, a key of `core.projection.RULES`.
     solver : how the transport problem is solved, a key of `core.transport.SOLVERS`.
@@ -53,15 +60,19 @@ class Recipe:
     keep : what stays, a key of `core.measures.KEEPS`.
     kept : for `by-hand`, the channels that stay: a tuple of indices for each group in `groups`, or
         for every group of the network where that is "all"; the sparsity then says nothing.
-    data : name of the images (`core.images(data, "train")`) for an importance that needs some.
-    samples : how many of them, drawn with the seed.
+    data : name of the images (`core.images(data, "train")`) that an importance or a rule looks at.
+    samples : how many of them, or of synthetic ones, drawn with the seed.
     relaxation : for `unbalanced`, what missing a mass costs, in mean costs.
     share : for `partial`, the share of the mass that is moved, 0 < share ≤ 1.
     temperature : for the masses `softmax`, in standard deviations of the scores; small is steep.
+    synthetic : the images made of nothing that rules with regression look at, a key of
+        `core.synthetic.SYNTHETIC`.
+    order : which weights a group's scores and plan are made from. Regression always goes from the
+        input to the output and sees the smaller network.
     """
 
     groups: tuple[int, ...] | str = (0,)
-    sparsity: float = 0.5
+    sparsity: float | tuple[float, ...] = 0.5
     importance: str = "l1"
     rule: str = "released"
     solver: str = "exact"
@@ -74,10 +85,12 @@ class Recipe:
     keep: str = "most-important"
     kept: tuple[tuple[int, ...], ...] = ()
     data: str = ""
-    samples: int = 128
+    samples: int = 256
     relaxation: float = 1.0
     share: float = 0.9
     temperature: float = 1.0
+    synthetic: str = "leaves"
+    order: str = "original"
 
     def __post_init__(self) -> None:
         # Lists are how JSON writes tuples.
@@ -95,10 +108,18 @@ class Recipe:
                 )
             if len(set(self.groups)) < len(self.groups):
                 raise RecipeError(f"groups names a group twice: {self.groups}.")
-        if not _number(self.sparsity) or not 0 <= self.sparsity < 1:
+        several = isinstance(self.sparsity, (tuple, list))
+        shares = tuple(self.sparsity) if several else (self.sparsity,)
+        for share in shares:
+            if not _number(share) or not 0 <= share < 1:
+                raise RecipeError(
+                    f"sparsity must lie between 0 and 1 (1 excluded: a channel must stay); got "
+                    f"{share!r}."
+                )
+        if several and self.groups != "all" and len(shares) != len(self.groups):
             raise RecipeError(
-                f"sparsity must lie between 0 and 1 (1 excluded: a channel must stay); got "
-                f"{self.sparsity!r}."
+                f"There are {len(shares)} sparsities for {len(self.groups)} groups. Give one "
+                "number for all, or one for each."
             )
         for name in ("epsilon", "relaxation", "temperature", "share"):
             value = getattr(self, name)
@@ -108,7 +129,8 @@ class Recipe:
         if self.share > 1:
             raise RecipeError(f"share must be at most 1, all of the mass; got {self.share!r}.")
         # 0, 0.0 and −0.0 are one sparsity: one key, one link, one line in a table.
-        object.__setattr__(self, "sparsity", float(self.sparsity) + 0.0)
+        shares = tuple(float(share) + 0.0 for share in shares)
+        object.__setattr__(self, "sparsity", shares if several else shares[0])
         if type(self.seed) is not int or self.seed < 0:
             raise RecipeError(f"seed must be a whole number of at least 0; got {self.seed!r}.")
         if type(self.samples) is not int or self.samples < 1:
@@ -191,6 +213,24 @@ class Recipe:
                     f"{width - 1}. Correct kept."
                 )
 
+    def sparsities(self, graph: DependencyGraph) -> dict[int, float]:
+        """The sparsity of each group meant, by its index.
+
+        Raises
+        ------
+        RecipeError
+            If the network has no such group, or "all" means another number of groups.
+        """
+        chosen = self.chosen(graph)
+        shares = self.sparsity if isinstance(self.sparsity, tuple) else (self.sparsity,)
+        if not isinstance(self.sparsity, tuple):
+            shares = shares * len(chosen)
+        if len(shares) != len(chosen):
+            raise RecipeError(
+                f"There are {len(shares)} sparsities, but this network has {len(chosen)} groups."
+            )
+        return dict(zip(chosen, shares, strict=True))
+
     def replace(self, **changes) -> Recipe:
         """The same recipe with some fields changed."""
         return dataclasses.replace(self, **changes)
@@ -200,6 +240,8 @@ class Recipe:
         told = dataclasses.asdict(self)
         told["groups"] = "all" if self.groups == "all" else list(self.groups)
         told["kept"] = [list(row) for row in self.kept]
+        if isinstance(self.sparsity, tuple):
+            told["sparsity"] = list(self.sparsity)
         return told
 
     @classmethod

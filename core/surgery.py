@@ -170,6 +170,23 @@ def shrunk_group(group: Group, projection: Projection) -> Group:
     return Group(group.index, len(projection.merge), ordered)
 
 
+def moved(
+    group: Group, graph: DependencyGraph, projections: Mapping[int, Projection]
+) -> Group:
+    """The couplings of a group in a state in which other groups have shrunk already."""
+    shorter: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
+    for index, projection in projections.items():
+        for c in graph.groups[index].couplings:
+            part = stretch(graph.groups[index], projection, c)
+            gone = (c.count - (part.stop - part.start)) * c.repeat
+            shorter[c.tensor, c.axis].append((c.start, gone))
+    couplings = tuple(
+        replace(c, start=c.start - sum(n for at, n in shorter[c.tensor, c.axis] if at < c.start))
+        for c in group.couplings
+    )
+    return group if couplings == group.couplings else replace(group, couplings=couplings)
+
+
 def trainable(
     state: State,
     original: State,

@@ -1,0 +1,133 @@
+"""Tables of accuracies for the README and docs/beyond.md, from the command line.
+
+    python -m core.experiments all vgg11_bn-cifar10 --sparsity 0.5 --rules released,repaired,best
+    python -m core.experiments single vgg11_bn-cifar10 --sparsity 0.5,0.7 --images 1000
+    python -m core.experiments weights resnet18-cifar10 --keep 0.3 --rules best,calibrated
+
+`all` shrinks all groups at once, `single` one group at a time, `weights` all groups to a share of
+the weights, with the budget spread uniformly and by unexplained output. Every line is printed as
+soon as it is measured. Test images are looked at for accuracy only, training images by rules that
+ask for images only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from core import budget, zoo
+from core.compress import Compressed, compress
+from core.data import ImageSet, images
+from core.errors import ExplorerError
+from core.evaluate import Accuracy, accuracy, size
+from core.graph import trace
+from core.prepared import Prepared
+from core.projection import RULES
+from core.recipe import Recipe
+
+
+class Bench:
+    """A network, its images and how many of them to test on."""
+
+    def __init__(self, name: str, limit: int, weights: Path, seed: int) -> None:
+        self.name, self.limit, self.seed = name, limit, seed
+        self.module = zoo.load(name, weights)
+        self.row = zoo.network(name)
+        self.graph = trace(self.module, self.row.input_shape)
+        self.prepared = Prepared(self.module, self.graph)
+        self.tested: ImageSet = images(self.row.images, "test")
+        self._training: ImageSet | None = None
+
+    def training(self, rule: str) -> ImageSet | None:
+        """Training images for a rule that looks at some; their labels are not used."""
+        if not RULES[rule].images:
+            return None
+        if self._training is None:
+            self._training = images(self.row.images, "train")
+        return self._training
+
+    def compressed(self, recipe: Recipe) -> tuple[Compressed, Accuracy, float]:
+        """The smaller network, its accuracy, and the processor seconds it took to make."""
+        started = time.process_time()
+        out = compress(
+            self.module, self.graph, recipe, self.prepared, self.training(recipe.rule)
+        )  # fmt: skip
+        spent = time.process_time() - started
+        return out, accuracy(out.module, self.tested, self.limit), spent
+
+    def line(self, what: str, recipe: Recipe) -> str:
+        out, right, spent = self.compressed(recipe)
+        left = size(out.module, self.row.input_shape).parameters
+        share = 100 * left / sum(p.numel() for p in self.module.parameters())
+        return f"| {what} | {recipe.rule} | {share:.1f} | {right} | {spent:.1f} |"
+
+
+HEADER = "| what | rule | weights left, % | accuracy (95 % interval) | seconds of processor |"
+
+
+def lines(bench: Bench, options: argparse.Namespace) -> Iterator[str]:
+    """The lines of a table in Markdown, one after the other."""
+    yield f"{bench.name}, seed {options.seed}, {bench.tested.title}"
+    yield ""
+    yield HEADER
+    yield "|---|---|---|---|---|"
+    dense = accuracy(bench.module, bench.tested, bench.limit)
+    yield f"| dense | | 100.0 | {dense} | |"
+    rules = options.rules.split(",")
+    shares = [float(text) for text in options.sparsity.split(",")]
+    everything = Recipe(groups="all", seed=options.seed, samples=options.samples)
+    if options.table == "weights":
+        for rule in rules:
+            for spread in budget.SPREADS:
+                recipe = everything.replace(rule=rule)
+                recipe = budget.budgeted(
+                    bench.prepared, recipe, options.keep, "weights", spread, bench.training(rule)
+                )  # fmt: skip
+                yield bench.line(f"{100 * options.keep:g} % of the weights, {spread}", recipe)
+        return
+    places = ["all"] if options.table == "all" else [(g.index,) for g in bench.graph.groups]
+    for groups in places:
+        for share in shares:
+            for rule in rules:
+                recipe = everything.replace(groups=groups, sparsity=share, rule=rule)
+                what = "all groups" if groups == "all" else f"group {groups[0]}"
+                yield bench.line(f"{what}, {100 * share:g} % of the channels gone", recipe)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options, each with its help."""
+    told = argparse.ArgumentParser(
+        "python -m core.experiments",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    told.add_argument("table", choices=("all", "single", "weights"), help="which table")
+    told.add_argument("network", choices=tuple(zoo.NETWORKS), help="which network")
+    told.add_argument("--sparsity", default="0.5", help="shares of channels to discard, by commas")
+    told.add_argument("--rules", default="select,released,repaired,best", help="rules, by commas")
+    told.add_argument("--keep", type=float, default=0.3, help="share of the weights that stays")
+    told.add_argument("--images", type=int, default=10_000, help="test images")
+    told.add_argument("--samples", type=int, default=256, help="images that regression looks at")
+    told.add_argument("--seed", type=int, default=0, help="seed of whatever is drawn")
+    told.add_argument("--weights", type=Path, default=zoo.WEIGHTS, help="folder of the weights")
+    return told
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print a table; 1 if something was wrong, said in a sentence."""
+    options = parser().parse_args(arguments)
+    try:
+        bench = Bench(options.network, options.images, options.weights, options.seed)
+        for line in lines(bench, options):
+            print(line, flush=True)
+    except (ExplorerError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
