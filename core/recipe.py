@@ -57,7 +57,7 @@ class Recipe:
     cost : distance between channels, a key of `core.cost.COSTS`.
     features : what a channel's features hold, a key of `core.cost.FEATURES`.
     seed : seed of whatever is drawn at random.
-    keep : what stays, a key of `core.measures.KEEPS`.
+    keep : which channels, or centres of clusters of them, stay, a key of `core.measures.KEEPS`.
     kept : for `by-hand`, the channels that stay: a tuple of indices for each group in `groups`, or
         for every group of the network where that is "all"; the sparsity then says nothing.
     data : name of the images (`core.images(data, "train")`) that an importance or a rule looks at.

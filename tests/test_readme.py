@@ -43,7 +43,8 @@ def test_the_example_runs_as_printed():
 
 def test_a_result_is_kept_as_printed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    example, keeping = (part.split("```")[0] for part in README.split("```python\n")[1:3])
+    blocks = [part.split("```")[0] for part in README.split("```python\n")[1:]]
+    example, keeping = blocks[0], next(block for block in blocks if "out.save(" in block)
     held: dict = {}
     exec(example + keeping, held)
     for key, tensor in held["out"].module.state_dict().items():
