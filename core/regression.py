@@ -117,8 +117,7 @@ def fitted(state: State, name: str, graph: DependencyGraph, refit: Refit) -> dic
         columns = Coupling(layer.weight, 1, CONSUMES, count, repeat)
         weight = surgery.contract(weight, [(columns, refit.unmerge.T)])
     if refit.ratio is not None:
-        ratio = refit.ratio.view((-1,) + (1,) * (weight.ndim - 1))
-        weight = (weight.double() * ratio).to(weight.dtype)
+        weight = surgery.scaled(weight, layer, refit.ratio)
         value = refit.ratio * (value - refit.centre - refit.offset) + refit.centre
     fresh[layer.weight] = weight
     if value is not None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.errors import RecipeError
 from core.importance import labelled_generator
 
 #: Shapes thrown on one picture, and their radii as shares of its side: the largest ones are below.
@@ -103,7 +104,17 @@ def synthetic_images(kind: str, count: int, shape: tuple[int, ...], seed: int) -
 
     Parameters
     ----------
-    kind : a key of `SYNTHETIC`. shape : (channels, height, width).
+    kind : a key of `SYNTHETIC`. shape : (channels, height, width); any for `white`.
+
+    Raises
+    ------
+    RecipeError
+        If pictures are to be drawn for a network that takes none.
     """
+    if len(shape) != 3 and kind != "white":
+        raise RecipeError(
+            f"The synthetic images {kind!r} are pictures (channels, height, width), but the "
+            f'network takes the shape {tuple(shape)}. Choose synthetic="white".'
+        )
     generator = labelled_generator(seed, f"{kind} images")
     return SYNTHETIC[kind].draw((count, *shape), generator)
