@@ -153,7 +153,10 @@ def compress(chosen: argparse.Namespace, progress: Progress) -> Told:
     count = len(recipe.chosen(graph))
     progress.say(f"Compressing {count} group{'s' if count > 1 else ''} with {recipe.rule!r}")
     begun = time.monotonic()
-    out = core.compress(found.module, graph, recipe)
+    images = None
+    if recipe.data:
+        images = core.images(recipe.data, "train", chosen.data_dir, progress.share)
+    out = core.compress(found.module, graph, recipe, images=images, progress=progress.share)
     seconds = time.monotonic() - begun
     before, after = (core.size(m, found.input_shape) for m in (found.module, out.module))
     told = {
@@ -373,6 +376,7 @@ def add_compress(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--replace", action="store_true", help="with --save: a result that is there may go"
     )
+    add_data_dir(one)
     add_recipe(one)
 
 
@@ -381,6 +385,10 @@ def add_accuracy(one: argparse.ArgumentParser) -> None:
         "--images", metavar="NAME", help="the images (default: those it was trained for)"
     )
     one.add_argument("--limit", type=int, metavar="N", help="test on the first N images (all)")
+    add_data_dir(one)
+
+
+def add_data_dir(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--data-dir", metavar="FOLDER",
         help=f"folder of images (${data.FOLDER_VARIABLE}, else the cache directory)",

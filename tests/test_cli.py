@@ -388,7 +388,7 @@ def test_a_missing_package_is_a_sentence(run, monkeypatch, missing, tmp_path):
 
 
 def test_an_interruption_ends_with_130_and_leaves_nothing(run, monkeypatch, tmp_path):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(core, "compress", interrupted)
