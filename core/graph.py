@@ -11,6 +11,7 @@ network once more, with channels removed.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, defaultdict
 from itertools import chain
 
@@ -72,11 +73,35 @@ def _refuse_shared(module: nn.Module) -> None:
             )
 
 
+#: While torch.fx traces, it replaces how modules are called, for all threads and all modules.
+_ONE_TRACE = threading.Lock()
+
+
+class _Tracer(torch.fx.Tracer):
+    """torch.fx's, that leaves alone the networks which other threads run meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()
+
+    def call_module(self, m, forward, args, kwargs):
+        if threading.get_ident() != self.thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr, attr_val, parameter_proxy_cache):
+        if threading.get_ident() != self.thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+
 def _walk(module: nn.Module, input_shape: tuple[int, ...], known=None) -> Walk:
     held = chain(module.parameters(), module.buffers())
     dtype = next((t.dtype for t in held if t.is_floating_point()), torch.float32)
     image = torch.zeros(1, *input_shape, dtype=dtype, device="meta")
-    return Walk(torch.fx.symbolic_trace(module), image, known)
+    with _ONE_TRACE:
+        traced = torch.fx.GraphModule(module, _Tracer().trace(module))
+    return Walk(traced, image, known)
 
 
 class _Families:

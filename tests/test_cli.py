@@ -310,7 +310,6 @@ BAD = {
     "groups nowhere/at/all": "no network and no folder",
     "groups " + 300 * "x": "no network and no folder",
     "groups text": "no network and no folder",
-    "groups resnet20-cifar10": "resnet20-cifar10.safetensors",
     "groups empty": "result.json is missing",
     "accuracy cut": "weights.safetensors",
     "groups torchvision:resnet19": "'resnet19'",

@@ -8,6 +8,8 @@ that consumes them (columns of its weight).
 from __future__ import annotations
 
 import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -147,6 +149,34 @@ def test_zoo_groups_have_the_right_members_in_the_right_order(name):
         for coupling in group.couplings:
             stretch = (coupling.start, coupling.first, coupling.count, coupling.repeat)
             assert stretch == (0, 0, group.width, 1)
+
+
+def test_networks_that_run_in_other_threads_are_left_alone():
+    """The page measures one network while it traces another."""
+    running, images = zoo.NETWORKS["resnet18-digits"].build().eval(), torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = running(images)
+    ended, wrong = threading.Event(), []
+
+    def run() -> None:
+        while not ended.is_set():
+            try:
+                with torch.no_grad():
+                    assert torch.equal(running(images), expected)
+            except Exception as error:
+                wrong.append(error)
+                return
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    traced = zoo.NETWORKS["vgg11_bn-digits"].build()
+    for thread in threads:
+        thread.start()
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: len(core.trace(traced).groups), range(8)))
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong and found == [8] * 8
 
 
 @pytest.mark.parametrize("name", ["resnet20-cifar10", "vgg11_bn-digits"])
