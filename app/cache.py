@@ -23,6 +23,9 @@ from core.compress import Step, outline, plan_group
 from core.importance import IMPORTANCES
 from core.measures import KEEPS
 
+#: Seconds that heavy work in the background leaves to the page to be drawn.
+AFTER_THE_PAGE = 2.0
+
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
@@ -130,6 +133,7 @@ def umap(
     loaded = network(name)
 
     def work(job: jobs.Job) -> embedding.Embedding:
+        job.pause(AFTER_THE_PAGE)
         job.report(0.0, "Fitting UMAP")
         picture = embedding.embed(loaded.prepared, index, recipe, "umap")
         settle(picture, sparsities)
@@ -149,8 +153,9 @@ def umap(
 
 @st.cache_resource(show_spinner=False)
 def warm_up() -> threading.Thread:
-    """Compile UMAP once, in the background, from the server's first page on."""
-    thread = threading.Thread(target=embedding.warm, name="warm-up", daemon=True)
+    """Compile UMAP once, in the background, a moment after the server's first page is drawn."""
+    thread = threading.Timer(AFTER_THE_PAGE, embedding.warm)
+    thread.name, thread.daemon = "warm-up", True
     thread.start()
     return thread
 

@@ -3,7 +3,8 @@
     python tests/measure_page.py --network vgg11_bn-cifar10 --group 2 --moves 8
 
 Starts the app as the README does, opens it in Chromium, and prints medians and ranges. Times are
-the browser's: from the key press to the last of plan and channels drawn again by Plotly. Run it on
+the browser's: from the key press to the first frame that shows both the new plan and the new
+channels. Run it on
 a machine that does nothing else; the images are those of $INTRA_FUSION_DATA, if it is set.
 """
 
@@ -20,14 +21,25 @@ from pathlib import Path
 import server
 from playwright.sync_api import Page, sync_playwright
 
-#: Remembers when Plotly last drew the plan and the channels, and what they said then.
+#: Looks at every frame, and remembers when plan and channels first hold what they did not before.
 WATCH = """() => {
-    const charts = [...document.querySelectorAll('.js-plotly-plot')];
-    const named = name => charts.find(c => c._fullData && c._fullData.some(t => t.name === name));
+    const told = () => {
+        const charts = [...document.querySelectorAll('.js-plotly-plot')];
+        const named = start => charts.flatMap(chart => (chart._fullData || [])
+            .filter(trace => (trace.name || '').startsWith(start)).map(trace => [chart, trace]))[0];
+        const plan = named('plan'), fused = named('fused (');
+        return {plan: plan && plan[0].layout.xaxis.title.text, channels: fused && fused[1].name};
+    };
+    const before = told();
     window.drawn = {};
-    for (const [key, chart] of [['plan', named('plan')], ['channels', named('lines')]]) {
-        chart.on('plotly_afterplot', () => { window.drawn[key] = performance.now(); });
-    }
+    const look = () => {
+        const now = told();
+        for (const key of ['plan', 'channels'])
+            if (now[key] && now[key] !== before[key] && !window.drawn[key])
+                window.drawn[key] = performance.now();
+        if (Object.keys(window.drawn).length < 2) requestAnimationFrame(look);
+    };
+    look();
 }"""
 MOVED = """() => window.drawn.plan && window.drawn.channels &&
     Math.max(window.drawn.plan, window.drawn.channels) - window.pressed"""
@@ -55,7 +67,6 @@ def move(page: Page, key: str) -> float:
     )
     page.keyboard.press(key)
     page.wait_for_function(MOVED)
-    page.wait_for_timeout(100)  # what is drawn twice counts with its second time
     return page.evaluate(MOVED) / 1000
 
 
@@ -81,9 +92,11 @@ def main() -> int:
             launched = time.monotonic()
             page = browser.new_page(viewport={"width": 1440, "height": 1000})
             page.set_default_timeout(120_000)
-            view = first_view(page, f"{url}/?network={chosen.network}&group={chosen.group}")
+            view = first_view(page, url)
             print(f"server healthy {healthy:.1f} s after the command")
             print(f"first view {view:.1f} s after the browser asked, {healthy + view:.1f} s in all")
+            view = first_view(page, f"{url}/?network={chosen.network}&group={chosen.group}")
+            print(f"group {chosen.group} of {chosen.network} {view:.1f} s after the browser asked")
             page.get_by_text("Neighbourhoods mean something").wait_for()  # UMAP is drawn
             print(f"UMAP {time.monotonic() - launched:.0f} s after the browser asked")
             page.wait_for_timeout(1000 * chosen.pause)

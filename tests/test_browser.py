@@ -85,6 +85,9 @@ def test_the_page_follows_slider_and_click(page):
         arg=before,
     )
 
+    # Once UMAP is drawn and all images are counted, the page stands still.
+    page.get_by_text("Neighbourhoods mean something").wait_for()
+    page.get_by_text("all 597 images").wait_for()
     # Click the layer that produces group 2: its number stands in its circle.
     chart = page.locator(".js-plotly-plot").first
     place = chart.evaluate(

@@ -38,7 +38,6 @@ def mode() -> str:
 
 def main() -> None:
     folder = data_dir()
-    cache.warm_up()
     try:
         available, trouble = data.available(folder), None
     except ExplorerError as error:
@@ -66,6 +65,7 @@ def main() -> None:
         page(loaded, choice, None if trouble else folder)
     except ExplorerError as error:
         st.error(str(error), icon=":material/error:")
+    cache.warm_up()
 
 
 def page(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> None:
