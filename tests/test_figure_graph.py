@@ -476,10 +476,10 @@ def test_alt_states_the_finding(traced):
     assert drawing.alt(traced("vgg11_bn-cifar10"), None).endswith("No group is chosen.")
 
 
-def test_a_group_that_nobody_reads_has_words_too():
+def test_a_layer_that_nobody_reads_is_drawn_and_has_no_group():
     net = graph.trace(Plain())
-    (unread,) = (group for group in net.groups if group.producers == ("dead",))
-    assert drawing.alt(net, unread.index).endswith("produced by dead and consumed by no layer.")
+    assert all("dead" not in group.producers and group.consumers for group in net.groups)
+    assert "dead" in drawing.positions(drawing.simplify(net))
 
 
 def test_captions_are_a_sentence_each(traced):

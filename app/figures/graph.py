@@ -174,7 +174,7 @@ def _group(graph: DependencyGraph, chosen: int | None) -> Group | None:
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    *most, last = names or ("no layer",)
+    *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
 
 
