@@ -13,11 +13,13 @@ import threading
 from dataclasses import dataclass
 from functools import lru_cache
 
+import plotly.graph_objects as go
 import streamlit as st
 import torch
 
 import core
 from app import jobs
+from app.figures import graph as graph_figure
 from core import data, embedding, zoo
 from core.compress import Step, outline, plan_group
 from core.importance import IMPORTANCES
@@ -48,10 +50,10 @@ def network(name: str) -> Loaded:
     return Loaded(name, module, zoo.card(name), graph, core.Prepared(module, graph), empty)
 
 
-@st.cache_resource(max_entries=64, show_spinner="Solving the transport problem …")
-def step(name: str, index: int, recipe: core.Recipe) -> Step:
+@lru_cache(maxsize=96)
+def step(loaded: Loaded, index: int, recipe: core.Recipe) -> Step:
     """What is decided for one group; the smaller network itself is made where it is measured."""
-    return plan_group(network(name).prepared, index, recipe)
+    return plan_group(loaded.prepared, index, recipe)
 
 
 def takes_long(recipe: core.Recipe) -> bool:
@@ -94,6 +96,12 @@ def size(name: str, kept: tuple[tuple[int, tuple[int, ...]], ...]) -> core.Size:
     return core.size(smaller, zoo.network(name).input_shape)
 
 
+@lru_cache(maxsize=64)
+def graph_picture(loaded: Loaded, index: int, mode: str) -> go.Figure:
+    """The dependency graph, drawn: the same for every sparsity."""
+    return graph_figure.figure(loaded.graph, index, mode)
+
+
 @lru_cache(maxsize=4)
 def images(name: str, folder: str | None, split: str = "test") -> core.ImageSet:
     """A set of images (None: of the default folder); for workers, reading may take a while."""
@@ -110,6 +118,7 @@ def clear() -> None:
     """Forget everything, for tests."""
     st.cache_resource.clear()
     st.cache_data.clear()
+    step.cache_clear()
     compressed.cache_clear()
     images.cache_clear()
     tally.cache_clear()
@@ -141,8 +150,8 @@ def umap(
 
     def settle(picture: embedding.Embedding, left: tuple[float, ...]) -> None:
         def place(job: jobs.Job) -> None:
-            decided = plan_group(loaded.prepared, index, recipe.replace(sparsity=left[0]))
-            picture.settle(decided)
+            job.hold()
+            picture.settle(step(loaded, index, recipe.replace(sparsity=left[0])))
             settle(picture, left[1:])
 
         if left:

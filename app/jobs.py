@@ -1,12 +1,19 @@
-"""Long work off the page: start it, watch it, cancel it. Workers never call Streamlit."""
+"""Long work off the page: start it, watch it, cancel it. Workers never call Streamlit.
+
+Whoever moves a slider comes first: while a page is being drawn, workers hold still between two
+pieces of their work, and where the system has priorities for threads theirs is a low one.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 
@@ -14,13 +21,57 @@ from core.data import ImageSet
 from core.errors import Cancelled, ExplorerError
 from core.evaluate import Accuracy, check_classes, count_right
 
-#: Two people can measure at once; pictures and downloads never wait for them.
+
+def stand_back(niceness: int) -> None:
+    """Give this thread, and those it starts, a low priority: the page and the browser come first.
+
+    Only Linux has priorities for threads; elsewhere workers hold still and that is all.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+
+
+def _pool(name: str, workers: int, niceness: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, name, stand_back, (niceness,))
+
+
+#: Two people can measure at once; pictures and downloads never wait for them. What a page waits for
+#: has the page's priority, and counting the last image the least.
 _pools = {
-    "measure": ThreadPoolExecutor(2, thread_name_prefix="measure"),
-    "decide": ThreadPoolExecutor(2, thread_name_prefix="decide"),
-    "picture": ThreadPoolExecutor(1, thread_name_prefix="picture"),
-    "download": ThreadPoolExecutor(1, thread_name_prefix="download"),
+    "measure": _pool("measure", 2, 5),
+    "decide": _pool("decide", 2, 0),
+    "picture": _pool("picture", 1, 2),
+    "download": _pool("download", 1, 2),
 }
+#: Seconds a page has to itself once it is drawn: the browser draws what it was sent.
+AFTERWARDS = 0.8
+#: Seconds a worker holds still at most between two pieces of work, however many pages are drawn.
+PATIENCE = 1.5
+
+
+class _Page:
+    """Until when pages are being drawn."""
+
+    def __init__(self) -> None:
+        self.until = 0.0
+
+    def drawn(self, seconds: float) -> None:
+        self.until = max(self.until, time.monotonic() + seconds)
+
+
+_page = _Page()
+
+
+@contextmanager
+def page_first() -> Iterator[None]:
+    """While a page is drawn, and for a moment afterwards, workers hold still."""
+    _page.drawn(PATIENCE)
+    try:
+        yield
+    finally:
+        _page.drawn(AFTERWARDS)
+
+
 #: Seconds after which a measurement that no page has drawn makes room for others.
 UNSEEN = 10.0
 
@@ -109,6 +160,18 @@ class Job:
         if self._stop.wait(seconds):
             raise Cancelled("Stopped.")
 
+    def hold(self) -> None:
+        """Hold still while a page is drawn, for `PATIENCE` seconds at most.
+
+        Raises
+        ------
+        Cancelled
+            If somebody asked for it to stop.
+        """
+        latest = time.monotonic() + PATIENCE
+        while (left := min(_page.until, latest) - time.monotonic()) > 0:
+            self.pause(left)
+
     @property
     def cancelled(self) -> bool:
         return self._stop.is_set()
@@ -140,25 +203,36 @@ class Tally:
     def __init__(self, module: torch.nn.Module, images: ImageSet) -> None:
         self.module = module
         self.images = images
-        self.correct = 0
-        self.total = 0
+        self.counted = (0, 0)  # right ones and all, replaced as one: a page never waits to read
         self._lock = threading.Lock()
+
+    @property
+    def total(self) -> int:
+        """How many images were counted."""
+        return self.counted[1]
 
     @property
     def accuracy(self) -> Accuracy | None:
         """The accuracy so far; None before the first batch."""
+        correct, total = self.counted
+        return Accuracy(correct, total) if total else None
+
+    def advance(self, until: int, between: Callable[[], None] = lambda: None) -> None:
+        """Count the images up to the first `until`, if nobody has yet.
+
+        `between` is called before each batch; what it raises ends the counting, nothing is lost.
+        """
         with self._lock:
-            return Accuracy(self.correct, self.total) if self.total else None
-
-    def advance(self, until: int) -> None:
-        """Count the images up to the first `until`, if nobody has yet."""
-        with self._lock:
-            if self.total >= until:
-                return
-            self.correct += count_right(self.module, self.images, self.total, until)
-            self.total = until
+            while self.total < until:
+                between()
+                correct, total = self.counted
+                stop = min(until, total + BATCH)
+                correct += count_right(self.module, self.images, total, stop)
+                self.counted = (correct, stop)
 
 
+#: Images counted in one go: a fraction of a second, for a page may be waiting for the processor.
+BATCH = 100
 #: Images are counted in steps that start small, so that a first figure comes soon.
 FIRST_STEPS = (50, 100, 250, 500)
 STEP = 500
@@ -187,7 +261,7 @@ def measuring(tallies: Callable[[Job], dict[str, Tally]]) -> Job:
                 counted = min(one.total for one in racing.values())
                 job.report(counted / total, f"{counted:,} of {total:,} images, now {name}")
                 job.leave_if_unseen()
-                tally.advance(until)
+                tally.advance(until, job.hold)
         job.report(1.0, f"all {total:,} images")
         return racing
 

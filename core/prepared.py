@@ -47,6 +47,7 @@ class Prepared:
             _check_finite(held, when)
         self._module = module
         self._costs: dict[tuple[int, str, bool], Tensor] = {}
+        self._scores: dict[tuple[int, str, int], Tensor] = {}
         self._evidence: dict[tuple[str, str, int, int], tuple[str, dict[int, Tensor]]] = {}
         self._seen: dict[tuple, Statistics] = {}
         self._consumers: dict[tuple, list[Consumer]] = {}
@@ -79,10 +80,13 @@ class Prepared:
         group = self.graph.groups[index]
         needs = IMPORTANCES[recipe.importance].needs
         if needs == "nothing":
-            return scores(
-                self.folded, group, recipe.importance, recipe.seed, self.original,
-                self.graph.layers,
-            )  # fmt: skip
+            known = (index, recipe.importance, recipe.seed)
+            if known not in self._scores:
+                self._scores[known] = scores(
+                    self.folded, group, recipe.importance, recipe.seed, self.original,
+                    self.graph.layers,
+                )  # fmt: skip
+            return self._scores[known]
         key = (recipe.importance, recipe.data, recipe.samples, recipe.seed)
         with self._one_pass:
             fingerprint, found = self._evidence.get(key, ("", None))

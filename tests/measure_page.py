@@ -91,7 +91,7 @@ def main() -> int:
             browser = playwright.chromium.launch(executable_path=server.CHROMIUM, args=server.FLAGS)
             launched = time.monotonic()
             page = browser.new_page(viewport={"width": 1440, "height": 1000})
-            page.set_default_timeout(120_000)
+            page.set_default_timeout(300_000)
             view = first_view(page, url)
             print(f"server healthy {healthy:.1f} s after the command")
             print(f"first view {view:.1f} s after the browser asked, {healthy + view:.1f} s in all")

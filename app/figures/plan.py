@@ -220,13 +220,10 @@ def _marks(stays: np.ndarray, columns: int, plot: float, mode: str) -> go.Scatte
     left = -0.5 - _strip(columns, WIDTH)
     above = -0.5 - _strip(len(stays), plot)
     half = 0.4 if len(stays) <= NUMBERED else 0.5
-    x, y = [], []
-    for row in np.flatnonzero(stays).tolist():
-        x += [left, left, None]
-        y += [row - half, row + half, None]
-    for column in range(columns):
-        x += [column - half, column + half, None]
-        y += [above, above, None]
+    ends, gap = np.array([-half, half, np.nan]), np.array([0, 0, np.nan])
+    rows, tops = np.flatnonzero(stays)[:, None], np.arange(columns)[:, None]
+    x = np.concatenate([(gap + left + 0 * rows).ravel(), (tops + ends).ravel()])
+    y = np.concatenate([(rows + ends).ravel(), (gap + above + 0 * tops).ravel()])
     return go.Scatter(
         name="kept", x=x, y=y, mode="lines", line=dict(color=theme.INK[mode], width=4),
         hoverinfo="skip",
@@ -267,6 +264,8 @@ def _cells(
         x=x.astype(np.int16), y=y.astype(np.int16),
         mode="markers",
         marker=marker,
-        customdata=np.stack([source, target], 1).tolist(),
-        hovertext=words, hoverinfo="text",
+        # As objects they are sent as lists, which a click gives back, and are not looked at one
+        # by one here.
+        customdata=np.stack([source, target], 1).astype(object),
+        hovertext=np.array(words, object), hoverinfo="text",
     )  # fmt: skip

@@ -152,8 +152,9 @@ def _points(
         x=at[:, 0], y=at[:, 1],
         mode="markers",
         marker=marker,
-        customdata=[[role, int(channel)] for channel in channels],
-        hovertext=words, hoverinfo="text",
+        # Arrays of objects are sent as lists, and are not looked at one by one here.
+        customdata=np.array([[role, int(channel)] for channel in channels], object).reshape(-1, 2),
+        hovertext=np.array(words, object), hoverinfo="text",
     )  # fmt: skip
 
 
@@ -189,11 +190,9 @@ def _links(
 
 def _lines(before, after, pairs, look: dict, opacity: float) -> go.Scatter:
     """Lines from `before` to `after` for pairs of their rows, with gaps between them."""
-    starts, ends = before[pairs[0]].tolist(), after[pairs[1]].tolist()
-    x, y = [], []
-    for (x0, y0), (x1, y1) in zip(starts, ends, strict=True):
-        x += [x0, x1, None]
-        y += [y0, y1, None]
+    starts, ends = before[pairs[0]], after[pairs[1]]
+    gap = np.full_like(starts, np.nan)
+    x, y = np.stack([starts, ends, gap], 1).reshape(-1, 2).T
     return go.Scatter(
         name="lines", x=x, y=y, mode="lines", line=look, opacity=opacity,
         showlegend=False, hoverinfo="skip",

@@ -21,15 +21,37 @@ PAPER = {"light": "#FFFFFF", "dark": "#11161C"}
 MAGNITUDE = "Cividis"
 
 
+def _template(mode: str) -> go.layout.Template:
+    """What all figures of a mode share. The browser adds the page's own typeface."""
+    axis = dict(
+        gridcolor=FAINT[mode], linecolor=FAINT[mode], zerolinecolor=FAINT[mode], automargin=True
+    )
+    return go.layout.Template(
+        layout=dict(
+            xaxis=axis,
+            yaxis=axis,
+            hoverlabel=dict(
+                bgcolor=PAPER[mode], bordercolor=FAINT[mode], font=dict(size=13, color=INK[mode])
+            ),
+            modebar=dict(
+                bgcolor="rgba(0,0,0,0)", color=DENSE[mode], activecolor=INK[mode], orientation="h"
+            ),
+        )
+    )
+
+
+TEMPLATES = {mode: _template(mode) for mode in ("light", "dark")}
+
+
 def layout(figure: go.Figure, mode: str, height: int, **more) -> go.Figure:
     """Give a figure the common layout: transparent, quiet, small margins; it is changed."""
     settings = dict(
+        template=TEMPLATES[mode],
         height=height,
         margin=dict(l=8, r=8, t=8, b=8),
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font=dict(color=INK[mode], size=13),
-        hoverlabel=dict(font_size=13),
         showlegend=False,
     )
     figure.update_layout(**(settings | more))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from app import cache, controls, jobs
+from app.charts import chart
 from app.figures import accuracy as accuracy_figure
 from app.figures import graph as graph_figure
 from app.figures import plan as plan_figure
@@ -16,12 +17,6 @@ from app.figures import scatter as scatter_figure
 from core import data, download, zoo
 from core.compress import Step
 from core.errors import DataMissing, ExplorerError, Unsupported
-
-PLOT = {
-    "displaylogo": False,
-    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
-    "toImageButtonOptions": {"format": "svg", "filename": "intra-fusion"},
-}
 
 
 def data_dir() -> str | None:
@@ -37,6 +32,12 @@ def mode() -> str:
 
 
 def main() -> None:
+    with jobs.page_first():
+        draw()
+
+
+def draw() -> None:
+    """The whole page, for the person whose session this is."""
     folder = data_dir()
     try:
         available, trouble = data.available(folder), None
@@ -73,9 +74,15 @@ def page(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> N
     fused = decide(loaded, choice, folder)
     if fused is None:
         return
-    group = loaded.graph.groups[choice.group]
-
     left, right = st.columns([3, 2], gap="large")
+    below_left, below_right = st.columns(2, gap="large")
+    # What a move of the slider changes most is sent first.
+    with below_left:
+        st.subheader("Where the mass goes", anchor=False)
+        show_plan(loaded, choice, fused)
+    with below_right:
+        st.subheader("The channels, before and after", anchor=False)
+        show_scatter(loaded, choice, fused)
     with left:
         st.subheader("Layers that shrink together", anchor=False)
         show_graph(loaded, choice)
@@ -84,32 +91,12 @@ def page(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> N
         st.subheader("What it does to the accuracy", anchor=False)
         show_accuracy(loaded, choice, folder)
 
-    left, right = st.columns(2, gap="large")
-    with left:
-        st.subheader("Where the mass goes", anchor=False)
-        st.plotly_chart(
-            plan_figure.figure(fused, group, mode()),
-            key="plan",
-            config=PLOT,
-            alt=plan_figure.alt(fused, group),
-        )
-        captions(plan_figure.caption(fused, group))
-        if not fused.plan.converged:
-            st.warning(
-                f"The solver {fused.plan.solver} stopped after {fused.plan.iterations} iterations "
-                f"without converging: the plan misses its masses by up to "
-                f"{max(fused.plan.source_error, fused.plan.target_error):.1e}. Choose a larger ε "
-                "or the exact solver."
-            )
-    with right:
-        st.subheader("The channels, before and after", anchor=False)
-        show_scatter(loaded, choice, fused)
-
 
 def decide(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> Step | None:
     """What is decided for the chosen group; None while that takes its time, or if it failed."""
     if not cache.takes_long(choice.recipe):
-        return cache.step(loaded.name, choice.group, choice.recipe)
+        with st.spinner("Solving the transport problem …"):
+            return cache.step(loaded, choice.group, choice.recipe)
     wanted = (loaded.name, choice.group, choice.recipe, folder)
     job = cache.deciding(*wanted)
     if job.cancelled:
@@ -157,21 +144,34 @@ def captions(sentences: tuple[str, str]) -> None:
 
 
 def show_graph(loaded: cache.Loaded, choice: controls.Choice) -> None:
-    def clicked() -> None:
-        for point in st.session_state["graph"]["selection"]["points"]:
-            index = (point.get("customdata") or [-1])[0]
-            if isinstance(index, int) and 0 <= index < len(loaded.graph.groups):
-                st.session_state["group"] = index
+    def clicked(layer: object) -> None:
+        index = layer[0] if isinstance(layer, list) and layer else None
+        if isinstance(index, int) and 0 <= index < len(loaded.graph.groups):
+            st.session_state["group"] = index
 
-    st.plotly_chart(
-        graph_figure.figure(loaded.graph, choice.group, mode()),
-        key="graph",
-        on_select=clicked,
-        selection_mode="points",
-        config=PLOT,
-        alt=graph_figure.alt(loaded.graph, choice.group),
+    chart(
+        cache.graph_picture(loaded, choice.group, mode()),
+        "graph",
+        graph_figure.alt(loaded.graph, choice.group),
+        clicked=clicked,
     )
     captions(graph_figure.caption(loaded.graph, choice.group))
+
+
+# -- the plan -------------------------------------------------------------------------------------
+
+
+def show_plan(loaded: cache.Loaded, choice: controls.Choice, step: Step) -> None:
+    group, plan = loaded.graph.groups[choice.group], step.plan
+    chart(plan_figure.figure(step, group, mode()), "plan", plan_figure.alt(step, group))
+    captions(plan_figure.caption(step, group))
+    if not plan.converged:
+        st.warning(
+            f"The solver {plan.solver} stopped after {plan.iterations} iterations without "
+            f"converging: the plan misses its masses by up to "
+            f"{max(plan.source_error, plan.target_error):.1e}. Choose a larger ε or the exact "
+            "solver."
+        )
 
 
 # -- the accuracy ---------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def show_accuracy(loaded: cache.Loaded, choice: controls.Choice, folder: str | N
         state["run"] = start(loaded, choice, folder)
         state["run_for"] = wanted
     run: jobs.Job = state["run"]
-    live(run, 0.4, lambda drawn_in: draw_accuracy(run, loaded, choice, folder, drawn_in))
+    live(run, 0.8, lambda drawn_in: draw_accuracy(run, loaded, choice, folder, drawn_in))
 
 
 def start(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> jobs.Job:
@@ -196,13 +196,12 @@ def start(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> 
 
     def tallies(job: jobs.Job) -> dict[str, jobs.Tally]:
         # A slider on its way passes many values: the pictures come first, then the counting.
-        job.pause(0.4)
+        job.hold()
         job.report(0.0, "Multiplying the layers with the plan")
-        modules = {
-            "dense": loaded.module,
-            "pruned": cache.compressed(loaded, choice.pruning).module,
-            "fused": cache.compressed(loaded, choice.recipe).module,
-        }
+        modules = {"dense": loaded.module}
+        for name, recipe in (("pruned", choice.pruning), ("fused", choice.recipe)):
+            modules[name] = cache.compressed(loaded, recipe).module
+            job.hold()
         job.report(0.0, "Reading the images")
         images = cache.images(wanted, folder)
         return {name: cache.tally(module, images) for name, module in modules.items()}
@@ -230,12 +229,8 @@ def draw_accuracy(
     tallies: dict[str, jobs.Tally] = run.result or {}
     known = {name: tally.accuracy for name, tally in tallies.items()}
     title = next(iter(tallies.values())).images.title if tallies else ""
-    st.plotly_chart(
-        accuracy_figure.figure(known, drawn_in),
-        key="accuracy",
-        config={"displayModeBar": False},
-        alt=accuracy_figure.alt(known, title),
-    )
+    picture = accuracy_figure.figure(known, drawn_in)
+    chart(picture, "accuracy", accuracy_figure.alt(known, title), bar=False)
     st.markdown(f"**{accuracy_figure.finding(known) or 'Measuring …'}**")
     st.progress(run.share, run.sentence or "Waiting for a free worker")
     left, right = st.columns([3, 1], vertical_alignment="center")
@@ -287,16 +282,11 @@ def show_scatter(loaded: cache.Loaded, choice: controls.Choice, step: Step) -> N
         fitted = None if job.running else job.result
         try:
             picture = fitted or cache.pca(loaded.name, choice.group, base)
-            chart = scatter_figure.figure(picture, step, group, drawn_in)
+            drawn = scatter_figure.figure(picture, step, group, drawn_in)
         except Unsupported as error:  # the rest of the page needs no picture of the channels
             st.info(str(error), icon=":material/scatter_plot:")
             return
-        st.plotly_chart(
-            chart,
-            key="scatter",
-            config=PLOT,
-            alt=scatter_figure.alt(picture, step, group),
-        )
+        chart(drawn, "scatter", scatter_figure.alt(picture, step, group))
         captions(scatter_figure.caption(picture, step, group))
         if job.running:
             st.caption(":material/hourglass: PCA, until UMAP is ready.")
