@@ -11,6 +11,7 @@ network once more, with channels removed.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter, defaultdict
 from itertools import chain
@@ -25,6 +26,10 @@ from core.errors import Unsupported
 from core.groups import CONSUMES, PRODUCES, Coupling, DependencyGraph, Group, Node
 from core.ids import Axis, core_of, varying
 from core.walk import ADVICE, Stopped, Walk, first_line, where
+
+#: Images of so many numbers at most run through the network on the processor: the "meta" device,
+#: which knows shapes alone, first imports parts of PyTorch that take longer than the images.
+SMALL = 3 * 64 * 64
 
 
 def trace(module: nn.Module, input_shape: tuple[int, ...] = (3, 32, 32)) -> DependencyGraph:
@@ -45,7 +50,7 @@ def trace(module: nn.Module, input_shape: tuple[int, ...] = (3, 32, 32)) -> Depe
     _refuse_shared(module)
     try:
         # A copy without numbers: sizes are all that is asked for.
-        empty = surgery.replica(module, surgery.emptied(module))
+        empty = surgery.replica(module, surgery.emptied(module, _device(input_shape)))
         first = _walk(empty, input_shape)
     except Unsupported:
         raise
@@ -58,6 +63,10 @@ def trace(module: nn.Module, input_shape: tuple[int, ...] = (3, 32, 32)) -> Depe
     found = _Families(first, order)
     _prove(empty, first, found, input_shape)
     return found.graph(input_shape)
+
+
+def _device(input_shape: tuple[int, ...]) -> str:
+    return "cpu" if math.prod(input_shape) <= SMALL else "meta"
 
 
 def _refuse_shared(module: nn.Module) -> None:
@@ -98,7 +107,7 @@ class _Tracer(torch.fx.Tracer):
 def _walk(module: nn.Module, input_shape: tuple[int, ...], known=None) -> Walk:
     held = chain(module.parameters(), module.buffers())
     dtype = next((t.dtype for t in held if t.is_floating_point()), torch.float32)
-    image = torch.zeros(1, *input_shape, dtype=dtype, device="meta")
+    image = torch.zeros(1, *input_shape, dtype=dtype, device=_device(input_shape))
     with _ONE_TRACE:
         traced = torch.fx.GraphModule(module, _Tracer().trace(module))
     return Walk(traced, image, known)

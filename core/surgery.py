@@ -265,10 +265,12 @@ def replica(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     return copy.deepcopy(module, known).eval()
 
 
-def emptied(module: nn.Module) -> dict[str, Tensor]:
-    """A module's tensors without their numbers, but for single ones."""
+def emptied(module: nn.Module, device: str = "meta") -> dict[str, Tensor]:
+    """A module's tensors without their numbers, but for single ones: on "cpu" a zero for all."""
     held = [*module.named_parameters(), *module.named_buffers()]
-    return {name: t.detach().to("meta") for name, t in held if t.ndim}
+    if device == "meta":
+        return {name: t.detach().to("meta") for name, t in held if t.ndim}
+    return {name: torch.zeros((), dtype=t.dtype).expand(t.shape) for name, t in held if t.ndim}
 
 
 def rebuild(module: nn.Module, state: State, less: Mapping[str, int] | None = None) -> nn.Module:

@@ -26,7 +26,7 @@ def first_line(error: BaseException) -> str:
 
 
 class Walk(torch.fx.Interpreter):
-    """One walk through `traced`, on the meta device: shapes without numbers.
+    """One walk through `traced`, on the image's device ("meta": shapes without numbers).
 
     Afterwards `ledger` holds what was found out about ids; `flows`, `kinds` and `shapes` say for
     every operation, by its name, which ids it puts out, what it does and in what shape; `layers`
@@ -52,6 +52,7 @@ class Walk(torch.fx.Interpreter):
         self._own = torch.zeros(0, dtype=torch.long)
         for node in traced.graph.nodes:  # attention is named as such, not as one of its parts
             self._refuse_attention(node)
+        self.device = image.device
         with torch.no_grad():
             self.run(image)
 
@@ -67,7 +68,7 @@ class Walk(torch.fx.Interpreter):
 
     def get_attr(self, target: str, args, kwargs) -> Any:
         value = super().get_attr(target, args, kwargs)
-        return value.to("meta") if isinstance(value, Tensor) and value.ndim else value
+        return value.to(self.device) if isinstance(value, Tensor) and value.ndim else value
 
     def call_module(self, target: str, args, kwargs) -> Any:
         given = operations.tensors((args, kwargs))
