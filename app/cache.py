@@ -10,20 +10,25 @@ from __future__ import annotations
 import copy
 import os
 import threading
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-import plotly.graph_objects as go
 import streamlit as st
 import torch
 
 import core
 from app import jobs
+from app.charts import as_json
 from app.figures import graph as graph_figure
+from app.figures import plan as plan_figure
+from app.figures import scatter as scatter_figure
 from core import data, embedding, zoo
 from core.compress import Step, outline, plan_group
 from core.importance import IMPORTANCES
 from core.measures import KEEPS
+from core.projection import RULES
 
 #: Seconds that heavy work in the background leaves to the page to be drawn.
 AFTER_THE_PAGE = 2.0
@@ -56,10 +61,20 @@ def step(loaded: Loaded, index: int, recipe: core.Recipe) -> Step:
     return plan_group(loaded.prepared, index, recipe)
 
 
+def sees_images(recipe: core.Recipe) -> bool:
+    """Whether images choose something: then they come from the training split."""
+    return IMPORTANCES[recipe.importance].needs != "nothing" or RULES[recipe.rule].images
+
+
 def takes_long(recipe: core.Recipe) -> bool:
     """Whether deciding for a group takes seconds: passes through the network, or clusters."""
-    sees = IMPORTANCES[recipe.importance].needs != "nothing"
-    return sees or KEEPS[recipe.keep].cluster is not None
+    clusters = KEEPS[recipe.keep].cluster is not None
+    return sees_images(recipe) or clusters or draws_fit(recipe)
+
+
+def draws_fit(recipe: core.Recipe) -> bool:
+    """Whether the picture is what the next layer was fitted to: it needs the smaller network."""
+    return RULES[recipe.rule].regressed and RULES[recipe.rule].project is None
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -71,20 +86,48 @@ def deciding(name: str, index: int, recipe: core.Recipe, folder: str | None) -> 
     loaded = network(name)
 
     def work(job: jobs.Job) -> Step:
-        seen = None
-        if recipe.data:
-            job.report(0.0, "Reading the training images")
-            seen = images(recipe.data, folder, "train")
+        if draws_fit(recipe):
+            return compressed(loaded, recipe, folder, job.report).steps[index]
+        seen = chosen_by(recipe, folder, job.report)
         job.report(0.3, "Deciding what stays and where the rest goes")
         return plan_group(loaded.prepared, index, recipe, seen, lambda: job.cancelled)
 
     return jobs.Job(work).start("decide")
 
 
-@lru_cache(maxsize=12)
-def compressed(loaded: Loaded, recipe: core.Recipe) -> core.Compressed:
-    """`core.compress`, with the folding and the costs of the network shared; for workers."""
-    return core.compress(loaded.module, loaded.graph, recipe, loaded.prepared)
+def chosen_by(
+    recipe: core.Recipe, folder: str | None, report: Callable[[float, str], None]
+) -> core.ImageSet | None:
+    """The training images that choose something, if any do."""
+    if not sees_images(recipe):
+        return None
+    report(0.0, "Reading the training images")
+    return images(recipe.data, folder, "train")
+
+
+_compressed: OrderedDict[tuple, core.Compressed] = OrderedDict()
+#: Smaller networks that are remembered.
+MOST_COMPRESSED = 12
+
+
+def compressed(
+    loaded: Loaded,
+    recipe: core.Recipe,
+    folder: str | None = None,
+    report: Callable[[float, str], None] = lambda share, what: None,
+) -> core.Compressed:
+    """`core.compress`, with what the recipes of a network share computed once; for workers."""
+    key = (loaded, recipe, folder)
+    known = _compressed.get(key)
+    if known is None:
+        seen = chosen_by(recipe, folder, report)
+        known = core.compress(
+            loaded.module, loaded.graph, recipe, loaded.prepared, seen, progress=report
+        )
+        _compressed[key] = known
+        while len(_compressed) > MOST_COMPRESSED:
+            _compressed.popitem(last=False)
+    return known
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
@@ -97,9 +140,23 @@ def size(name: str, kept: tuple[tuple[int, tuple[int, ...]], ...]) -> core.Size:
 
 
 @lru_cache(maxsize=64)
-def graph_picture(loaded: Loaded, index: int, mode: str) -> go.Figure:
-    """The dependency graph, drawn: the same for every sparsity."""
-    return graph_figure.figure(loaded.graph, index, mode)
+def graph_picture(loaded: Loaded, index: int, mode: str) -> str:
+    """The dependency graph, drawn: the same for every sparsity. As JSON, like all pictures here."""
+    return as_json(graph_figure.figure(loaded.graph, index, mode))
+
+
+@lru_cache(maxsize=64)
+def plan_picture(loaded: Loaded, index: int, decided: Step, mode: str) -> str:
+    """The plan of a step, drawn."""
+    return as_json(plan_figure.figure(decided, loaded.graph.groups[index], mode))
+
+
+@lru_cache(maxsize=64)
+def scatter_picture(
+    loaded: Loaded, index: int, picture: embedding.Embedding, decided: Step, mode: str
+) -> str:
+    """The channels before a step and after it, drawn."""
+    return as_json(scatter_figure.figure(picture, decided, loaded.graph.groups[index], mode))
 
 
 @lru_cache(maxsize=4)
@@ -118,8 +175,9 @@ def clear() -> None:
     """Forget everything, for tests."""
     st.cache_resource.clear()
     st.cache_data.clear()
-    step.cache_clear()
-    compressed.cache_clear()
+    for cached in (step, graph_picture, plan_picture, scatter_picture):
+        cached.cache_clear()
+    _compressed.clear()
     images.cache_clear()
     tally.cache_clear()
 
@@ -132,12 +190,17 @@ def pca(name: str, index: int, recipe: core.Recipe) -> embedding.Embedding:
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def umap(
-    name: str, index: int, recipe: core.Recipe, sparsities: tuple[float, ...] = ()
+    name: str,
+    index: int,
+    recipe: core.Recipe,
+    sparsities: tuple[float, ...] = (),
+    _mode: str = "light",
 ) -> jobs.Job:
     """The job that fits the UMAP picture of a group, started when first asked for.
 
-    Once it can be drawn, the fused channels of `sparsities` are placed in it, so that a slider has
-    to wait for nothing; one at a time, for somebody may wait for another picture.
+    Once it can be drawn, the fused channels of `sparsities` are placed in it and both pictures of
+    each drawn, so that a slider has to wait for nothing; one at a time, for somebody may wait for
+    another group's. `_mode`: of whoever asked first.
     """
     loaded = network(name)
 
@@ -151,7 +214,11 @@ def umap(
     def settle(picture: embedding.Embedding, left: tuple[float, ...]) -> None:
         def place(job: jobs.Job) -> None:
             job.hold()
-            picture.settle(step(loaded, index, recipe.replace(sparsity=left[0])))
+            decided = step(loaded, index, recipe.replace(sparsity=left[0]))
+            picture.settle(decided)
+            job.hold()
+            plan_picture(loaded, index, decided, _mode)
+            scatter_picture(loaded, index, picture, decided, _mode)
             settle(picture, left[1:])
 
         if left:

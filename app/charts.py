@@ -34,14 +34,19 @@ _chart = st.components.v2.component(
 )
 
 
+def as_json(figure: go.Figure) -> str:
+    """A figure as the browser is sent it."""
+    return figure.to_json(validate=False)
+
+
 def chart(
-    figure: go.Figure,
+    figure: str,
     key: str,
     alt: str,
     bar: bool = True,
     clicked: Callable[[object], None] | None = None,
 ) -> None:
-    """Draw `figure` under a key of its own; `alt` says in words what it shows.
+    """Draw `figure`, as `as_json` gives it, under a key of its own; `alt` says what it shows.
 
     `bar` offers to zoom out, to fill the screen and to download. `clicked` is called with the
     customdata of a point that was clicked.
@@ -58,7 +63,7 @@ def chart(
         "full": bar,
     }
     # As bytes: Streamlit would parse and sort a mapping again to tell one component from another.
-    sent = f'{json.dumps(told)[:-1]}, "figure": {figure.to_json(validate=False)}}}'.encode()
+    sent = f'{json.dumps(told)[:-1]}, "figure": {figure}}}'.encode()
     if clicked is None:
         _chart(key=key, data=sent)
     else:

@@ -23,7 +23,7 @@ from core.recipe import CHOICES
 from core.transport import SOLVERS
 
 #: Rules the page compares with plain pruning, which it always shows.
-FUSIONS = {name: rule for name, rule in RULES.items() if rule.project is not None}
+FUSIONS = {name: rule for name, rule in RULES.items() if name != "select"}
 
 #: Sparsity in percent: the slider's ends and step. Nine tenths is where groups are all but gone.
 LEAST, MOST, STEP = 5, 95, 5
@@ -77,7 +77,9 @@ class Choice:
 
         They change nothing for pruning, so that all fusions of a group share one pruned network.
         """
-        same = ("sparsity", "importance", "seed", "data", "samples")
+        same = ["sparsity", "importance", "seed"]
+        if IMPORTANCES[self.recipe.importance].needs != "nothing":
+            same += ["data", "samples"]
         kept = {name: getattr(self.recipe, name) for name in same}
         return core.Recipe(groups=self.recipe.groups, rule="select", **kept)
 
@@ -262,10 +264,12 @@ def pick_recipe(loaded: cache.Loaded) -> Choice:
         st.caption(TABLES["importance"][importance])
         rule = _select("Fusion rule", "rule")
         st.caption(TABLES["rule"][rule])
-        solver = _select("Solver", "solver")
-        st.caption(TABLES["solver"][solver])
-        for name in SOLVERS[solver].reads:
-            _slider(name)
+        solver = kept.get("solver", opened["solver"])
+        if RULES[rule].project is not None:
+            solver = _select("Solver", "solver")
+            st.caption(TABLES["solver"][solver])
+            for name in SOLVERS[solver].reads:
+                _slider(name)
         with st.expander("More choices"):
             more = {name: _select(label, name) for name, label in MORE.items()}
             if "softmax" in (more["source"], more["target"]):
@@ -273,10 +277,10 @@ def pick_recipe(loaded: cache.Loaded) -> Choice:
             seed = st.number_input("Seed", 0, 9999, opened["seed"], 1, key="seed")
     kept |= {name: state[name] for name in CHOSEN if name in state}
     settings = {name: float(kept.get(name, opened[name])) for name in SETTINGS}
-    sees = IMPORTANCES[importance].needs != "nothing"
     recipe = core.Recipe(
         groups=(int(group),), sparsity=percent / 100, importance=importance, rule=rule,
         solver=solver, seed=int(seed), **more, **settings,
-        data=zoo.network(loaded.name).images if sees else "",
     )  # fmt: skip
+    if cache.sees_images(recipe):
+        recipe = recipe.replace(data=zoo.network(loaded.name).images)
     return Choice(loaded.name, int(group), recipe)

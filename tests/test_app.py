@@ -211,6 +211,24 @@ def test_a_network_with_fewer_groups_gets_a_group_it_has(no_images):
     assert link(at)["group"] == "6"
 
 
+@pytest.mark.parametrize("rule", ["best", "regressed"])
+def test_a_rule_without_a_plan_draws_what_the_next_layer_guesses(no_images, rule):
+    at = opened(network="resnet18-digits", group="6", rule=rule, sparsity="0.7")
+    end = time.monotonic() + 60
+    while len(charts(at)) < 4 and time.monotonic() < end:
+        time.sleep(0.2)
+        at.run()
+    fine(at)
+    drawn = next(alt for alt in charts(at) if "Coefficients" in alt)
+    assert drawn.startswith("Coefficients that guess 32 channels from the 9 that stay: 23 are")
+    assert "What the next layer guesses" in said(at)
+    assert "solver" not in [box.key for box in at.selectbox]  # nothing is transported
+    finish(at)
+    at.run()
+    fused, pruned = (at.session_state["run"].result[name].accuracy for name in ("fused", "pruned"))
+    assert fused.mean > pruned.mean + 0.1
+
+
 def test_cancel_keeps_what_was_counted_and_go_on_finishes(no_images):
     at = opened()
     run = at.session_state["run"]

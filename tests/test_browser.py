@@ -73,6 +73,7 @@ def test_the_page_follows_slider_and_click(page):
 
     before = plan(page)
     assert "32" in before and "16" in before
+    page.evaluate("document.querySelectorAll('.js-plotly-plot').forEach(c => { c.same = true })")
     slider = page.get_by_role("slider", name="Sparsity")
     slider.focus()
     for _ in range(4):
@@ -84,6 +85,10 @@ def test_the_page_follows_slider_and_click(page):
         "return /plan/i.test(t) && !old.includes(t)})",
         arg=before,
     )
+
+    # Each figure is drawn over the one before: nothing flickers, and a zoom stays.
+    charts = page.locator(".js-plotly-plot")
+    assert charts.count() == 4 and charts.evaluate_all("all => all.every(c => c.same)")
 
     # Once UMAP is drawn and all images are counted, the page stands still.
     page.get_by_text("Neighbourhoods mean something").wait_for()

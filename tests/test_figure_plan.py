@@ -219,3 +219,26 @@ def test_a_solver_that_gave_up_is_told(digits):
     gave_up = SimpleNamespace(**vars(step.plan) | {"converged": False})
     broken = Step(step.scores, step.measures, gave_up, step.projection, {})
     assert "did not converge" in plan.alt(broken, group)
+
+
+def test_coefficients_are_drawn_with_their_signs(digits):
+    _, group = digits()
+    module = core.load("resnet18-digits")
+    graph = core.trace(module)
+    recipe = core.Recipe(groups=(6,), sparsity=0.5, rule="best", samples=32)
+    step, group = core.compress(module, graph, recipe).steps[6], graph.groups[6]
+    chart = plan.figure(step, group, "light")
+    rows, columns = plan.arrangement(step, "structure")
+    z = part(chart, "plan").z
+    np.testing.assert_allclose(z, step.projection.unmerge.numpy()[rows][:, columns], rtol=1e-6)
+    assert (z < 0).any() and (part(chart, "plan").zmin, part(chart, "plan").zmax) == (-1, 1)
+    cells = part(chart, "cells")
+    for y, x, words in zip(cells.y, cells.x, cells.hovertext, strict=True):
+        value = float(re.search(r"with ([+-][\d.e+-]+) times", words)[1])
+        assert value == pytest.approx(z[y, x], rel=5e-3)
+    lost = np.setdiff1d(np.arange(group.width), step.measures.kept.numpy())
+    largest = np.abs(step.projection.unmerge.numpy()[lost]).max()
+    assert f"coefficient of a discarded one is {largest:.2f}" in plan.alt(step, group)
+    shares = plan.shares(step)
+    np.testing.assert_allclose(shares.sum(1), 1)
+    assert not any("deleted" in note.text for note in chart.layout.annotations)

@@ -2,7 +2,8 @@
 
 A row is one of the n channels of a group, a column one of the m that stay. Ordered by where mass
 goes, the plan is a staircase: each step holds the channels that end up in one. Plain pruning is
-drawn on the same axes; what it deletes are empty rows.
+drawn on the same axes; what it deletes are empty rows. So are the coefficients of rules that move
+nothing and let the next layer guess what was deleted: signed, each row a recipe for one channel.
 """
 
 from __future__ import annotations
@@ -48,8 +49,25 @@ def _scale(start: float, end: float) -> list[str]:
 SCALES = {"light": _scale(0.96, 0.0), "dark": _scale(0.18, 1.0)}
 
 
+def _signed(mode: str) -> list[list]:
+    """From a full colour below zero through nothing to another full one above it."""
+    ends = []
+    for colour in (theme.BELOW[mode], theme.ABOVE[mode]):
+        ends.append(", ".join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5)))
+    below, above = ends
+    return [
+        [0, f"rgba({below}, 1)"], [0.5, f"rgba({below}, 0)"],
+        [0.5, f"rgba({above}, 0)"], [1, f"rgba({above}, 1)"],
+    ]  # fmt: skip
+
+
+def guesses(step: Step) -> bool:
+    """Whether discarded channels are guessed from those that stay: there are coefficients."""
+    return step.plan is None and not step.projection.selects
+
+
 def figure(step: Step, group: Group, mode: str, order: str = "structure") -> go.Figure:
-    """The plan as a heatmap of the share of each channel's mass.
+    """The plan as a heatmap of the share of each channel's mass, or the coefficients of a guess.
 
     Trace "plan" is the picture. Trace "cells" lies on it, unseen where cells are large enough to be
     seen themselves, and answers to the pointer: its customdata is [source channel, target channel]
@@ -57,11 +75,14 @@ def figure(step: Step, group: Group, mode: str, order: str = "structure") -> go.
     or "dark", `order` a key of `ORDERS`.
     """
     rows, columns = arrangement(step, order)
-    drawn = shares(step)[rows][:, columns]  # (n, m)
+    drawn = (coefficients(step) if guesses(step) else shares(step))[rows][:, columns]  # (n, m)
     kept = step.measures.kept.numpy()
     stays = np.isin(rows, kept)
     count, stay = drawn.shape
     numbered = count <= NUMBERED
+    scale = dict(zmin=0, zmax=1, colorscale=SCALES[mode])
+    if guesses(step):
+        scale = dict(zmin=-1, zmax=1, colorscale=_signed(mode))
     tall = height(count)
     top = 46 if numbered or order == "channel" else 28
     plot = tall - top - BELOW  # the plot's height in pixels
@@ -69,15 +90,14 @@ def figure(step: Step, group: Group, mode: str, order: str = "structure") -> go.
         [
             go.Heatmap(
                 name="plan",
-                z=np.where(drawn > DUST, drawn, np.nan).astype(np.float32),
-                zmin=0, zmax=1, colorscale=SCALES[mode],
+                z=np.where(np.abs(drawn) > DUST, drawn, np.nan).astype(np.float32),
+                **scale,
                 xgap=int(numbered), ygap=int(numbered),
                 hoverinfo="skip",
                 colorbar=dict(
                     orientation="h", x=0.5, y=0, yref="paper", yanchor="top", ypad=8,
                     thickness=8, len=0.7, outlinewidth=0, ticklen=3,
-                    tickvals=[0, 0.5, 1], ticktext=["0", "50 %", "100 %"],
-                    title=dict(text="share of the row's mass", side="bottom", font_size=13),
+                    **_legend(step),
                 ),
             ),
             _marks(stays, stay, plot, mode),
@@ -107,7 +127,7 @@ def figure(step: Step, group: Group, mode: str, order: str = "structure") -> go.
         **_ticks(rows, stays, numbered),
     )  # fmt: skip
     gone = count - stay
-    if step.plan is None and gone:
+    if step.plan is None and gone and not guesses(step):
         empty = np.flatnonzero(~stays)
         chart.add_annotation(
             x=(stay - 1) / 2, y=(empty[0] + empty[-1]) / 2, showarrow=False,
@@ -121,6 +141,15 @@ def alt(step: Step, group: Group) -> str:
     """What the figure shows, in words: for people who hear the page."""
     count, stay = group.width, len(step.measures.kept)
     gone = f"{count - stay:,} are" if count - stay > 1 else "1 is" if count > stay else "none is"
+    if guesses(step):
+        lost = ~np.isin(np.arange(count), step.measures.kept.numpy())
+        largest = np.abs(coefficients(step))[lost]
+        return (
+            f"Coefficients that guess {count:,} {_channels(count)} from the {stay:,} that stay: "
+            f"{gone} discarded. The largest coefficient of a discarded one is "
+            f"{largest.max() if largest.size else 0:.2f}, of their largest ones the median "
+            f"{np.median(largest.max(1)) if largest.size else 0:.2f}."
+        )
     if step.plan is None:
         return (
             f"Plain pruning of {count:,} {_channels(count)} to {stay:,}: {gone} deleted, and what "
@@ -142,6 +171,14 @@ def alt(step: Step, group: Group) -> str:
 def caption(step: Step, group: Group, order: str = "structure") -> tuple[str, str]:
     """What the figure shows, and what not to read into it: a sentence each."""
     count, stay = group.width, len(step.measures.kept)
+    if guesses(step):
+        return (
+            f"Each row is one of {count:,} channels, marked on the left if it stays, each column "
+            f"one of the {stay:,} that stay; colour is the coefficient with which the next layer "
+            "guesses the row's channel from the column's.",
+            "A coefficient says what helps to guess on the images it was fitted to, next to all "
+            "the others, not that two channels are alike.",
+        )
     if step.plan is None:
         return (
             f"Each row is one of {count:,} channels, marked on the left if it stays; plain pruning "
@@ -158,12 +195,21 @@ def caption(step: Step, group: Group, order: str = "structure") -> tuple[str, st
     )
 
 
+def coefficients(step: Step) -> np.ndarray:
+    """What the group's first consumer multiplies the channels that stay with: (n, m)."""
+    return step.projection.unmerge.numpy()
+
+
 def shares(step: Step) -> np.ndarray:
     """The share of each channel's mass that goes to each that stays: (n, m), P / μ.
 
-    Plain pruning moves nothing: a channel that stays keeps all of its own.
+    Plain pruning moves nothing: a channel that stays keeps all of its own. Where discarded channels
+    are guessed, the share of each coefficient's size in their row.
     """
     kept = step.measures.kept.numpy()
+    if guesses(step):
+        size = np.abs(coefficients(step))
+        return size / np.maximum(size.sum(1, keepdims=True), 1e-300)
     if step.plan is None:
         share = np.zeros((len(step.scores), len(kept)))
         share[kept, range(len(kept))] = 1
@@ -195,6 +241,17 @@ def arrangement(step: Step, order: str) -> tuple[np.ndarray, np.ndarray]:
 def height(count: int) -> int:
     """The figure's height in pixels for a group of `count` channels."""
     return int(np.clip(120 + 22 * count, 300, 540))
+
+
+def _legend(step: Step) -> dict:
+    """What the colour bar says."""
+    if guesses(step):
+        text, places, words = "coefficient", [-1, 0, 1], ["≤ −1", "0", "≥ 1"]
+    else:
+        text, places, words = "share of the row's mass", [0, 0.5, 1], ["0", "50 %", "100 %"]
+    return dict(
+        tickvals=places, ticktext=words, title=dict(text=text, side="bottom", font_size=13)
+    )
 
 
 def _channels(count: int) -> str:
@@ -237,11 +294,17 @@ def _cells(
 
     `pixels` is the height of a row.
     """
-    flat = np.flatnonzero(drawn >= FAINT)
-    flat = flat[np.argsort(-drawn.flat[flat], kind="stable")[:MOST_CELLS]]
+    size = np.abs(drawn)
+    flat = np.flatnonzero(size >= FAINT)
+    flat = flat[np.argsort(-size.flat[flat], kind="stable")[:MOST_CELLS]]
     y, x = np.divmod(flat, drawn.shape[1])
     source, target = rows[y], targets[x]
-    if step.plan is None:
+    if guesses(step):
+        words = [
+            f"channel {a} is guessed<br>with {value:+.3g} times channel {b}"
+            for a, b, value in zip(source, target, drawn[y, x], strict=True)
+        ]
+    elif step.plan is None:
         words = [f"channel {channel} stays as it is" for channel in source]
     else:
         column = np.searchsorted(step.measures.kept.numpy(), target)
@@ -253,7 +316,7 @@ def _cells(
             for a, b, share, cost in zip(source, target, drawn[y, x], costs, strict=True)
         ]
     marker = dict(symbol="square", size=max(pixels, THINNEST))
-    if pixels < THINNEST and len(x) <= drawn.size / 8:
+    if pixels < THINNEST and len(x) <= drawn.size / 8 and not guesses(step):
         marker |= dict(color=drawn[y, x].astype(np.float32), cmin=0, cmax=1)
         marker |= dict(colorscale=SCALES[mode])
     else:

@@ -11,7 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from app.figures import theme
-from app.figures.plan import FAINT, shares
+from app.figures.plan import FAINT, guesses, shares
 from core.compress import Step
 from core.embedding import Embedding
 from core.groups import Group
@@ -41,9 +41,15 @@ def figure(embedding: Embedding, step: Step, group: Group, mode: str) -> go.Figu
     score, share = step.scores.numpy(), shares(step)
     zoom = min(1.0, max(0.65, (CROWD / group.width) ** 0.5))
     edge = dict(color=theme.PAPER[mode], width=0.8)
+    guessed = guesses(step)
+
+    def words(channels: np.ndarray, role: str) -> list[str]:
+        return _origins(channels, role, score, kept, share, guessed)
+
     traces = []
-    if step.plan is not None:
+    if step.plan is not None or guessed:
         traces += _links(before, after, kept, share, zoom, mode)
+    if step.plan is not None:
         mass = group.width * step.plan.mass.numpy().sum(0)  # in channels
         size = zoom * np.minimum(DIAMOND * np.sqrt(mass), LARGEST)
         traces.append(
@@ -57,7 +63,7 @@ def figure(embedding: Embedding, step: Step, group: Group, mode: str) -> go.Figu
         )  # fmt: skip
     traces.append(
         _points(
-            "discarded", 1, before[gone], gone, _origins(gone, "discarded", score, kept, share),
+            "discarded", 1, before[gone], gone, words(gone, "discarded"),
             dict(
                 symbol="circle-open", size=zoom * CIRCLE, line_width=1.8 * zoom,
                 color=theme.PRUNED[mode],
@@ -67,7 +73,7 @@ def figure(embedding: Embedding, step: Step, group: Group, mode: str) -> go.Figu
     size = zoom * (DOT if step.plan is not None else CIRCLE)
     traces.append(
         _points(
-            "kept", 2, before[kept], kept, _origins(kept, "kept", score, kept, share),
+            "kept", 2, before[kept], kept, words(kept, "kept"),
             dict(symbol="circle", size=size, color=theme.DENSE[mode], line=edge),
         )
     )  # fmt: skip
@@ -97,7 +103,12 @@ def alt(embedding: Embedding, step: Step, group: Group) -> str:
     stay = len(step.measures.kept)
     gone = group.width - stay
     method = embedding.method.upper()
-    if step.plan is None:
+    if guesses(step):
+        text = (
+            f"{method} picture of {group.width:,} channels: {stay:,} stay, {gone:,} are discarded "
+            "and guessed from those that stay."
+        )
+    elif step.plan is None:
         text = f"{method} picture of {group.width:,} channels: {stay:,} stay, {gone:,} are deleted."
     else:
         text = (
@@ -118,7 +129,12 @@ def alt(embedding: Embedding, step: Step, group: Group) -> str:
 
 def caption(embedding: Embedding, step: Step, group: Group) -> tuple[str, str]:
     """What the figure shows, and what not to read into it: a sentence each."""
-    if step.plan is None:
+    if guesses(step):
+        shows = (
+            "Each point is a channel: dots stay as they are, hollow circles are discarded; lines "
+            "lead to the channels that the next layer guesses them from, the strongest ones."
+        )
+    elif step.plan is None:
         shows = "Each point is a channel: dots stay as they are, hollow circles are deleted."
     else:
         shows = (
@@ -200,21 +216,27 @@ def _lines(before, after, pairs, look: dict, opacity: float) -> go.Scatter:
 
 
 def _origins(
-    channels: np.ndarray, role: str, score: np.ndarray, kept: np.ndarray, share: np.ndarray
+    channels: np.ndarray,
+    role: str,
+    score: np.ndarray,
+    kept: np.ndarray,
+    share: np.ndarray,
+    guessed: bool,
 ) -> list[str]:
     """What the pointer reads at original channels."""
+    what, itself, to = ("guessed from", "itself", "") if guessed else ("its mass", "stays", "to ")
     words = []
     for channel in channels:
         targets = np.argsort(-share[channel], kind="stable")[:3]
         goes = [
-            f"{'stays' if kept[j] == channel else f'to {kept[j]}'} {_percent(share[channel, j])}"
+            f"{itself if kept[j] == channel else f'{to}{kept[j]}'} {_percent(share[channel, j])}"
             for j in targets
             if share[channel, j] >= FAINT
         ]
         more = int((share[channel] >= FAINT).sum()) - len(goes)
         mass = ", ".join(goes) + (f" and {more} more" if more else "") or "deleted"
         words.append(
-            f"channel {channel}, {role}<br>importance {score[channel]:.3g}<br>its mass: {mass}"
+            f"channel {channel}, {role}<br>importance {score[channel]:.3g}<br>{what}: {mass}"
         )
     return words
 

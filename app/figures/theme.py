@@ -19,6 +19,9 @@ FAINT = {"light": "#C9CFD6", "dark": "#4A5361"}
 PAPER = {"light": "#FFFFFF", "dark": "#11161C"}
 
 MAGNITUDE = "Cividis"
+#: Signed numbers: below zero and above it.
+BELOW = {"light": "#A3477F", "dark": "#E08FBF"}
+ABOVE = FUSED
 
 
 def _template(mode: str) -> go.layout.Template:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from app import cache, controls, jobs
-from app.charts import chart
+from app.charts import as_json, chart
 from app.figures import accuracy as accuracy_figure
 from app.figures import graph as graph_figure
 from app.figures import plan as plan_figure
@@ -78,7 +78,10 @@ def page(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> N
     below_left, below_right = st.columns(2, gap="large")
     # What a move of the slider changes most is sent first.
     with below_left:
-        st.subheader("Where the mass goes", anchor=False)
+        st.subheader(
+            "What the next layer guesses" if fused.plan is None else "Where the mass goes",
+            anchor=False,
+        )
         show_plan(loaded, choice, fused)
     with below_right:
         st.subheader("The channels, before and after", anchor=False)
@@ -163,9 +166,10 @@ def show_graph(loaded: cache.Loaded, choice: controls.Choice) -> None:
 
 def show_plan(loaded: cache.Loaded, choice: controls.Choice, step: Step) -> None:
     group, plan = loaded.graph.groups[choice.group], step.plan
-    chart(plan_figure.figure(step, group, mode()), "plan", plan_figure.alt(step, group))
+    picture = cache.plan_picture(loaded, choice.group, step, mode())
+    chart(picture, "plan", plan_figure.alt(step, group))
     captions(plan_figure.caption(step, group))
-    if not plan.converged:
+    if plan is not None and not plan.converged:
         st.warning(
             f"The solver {plan.solver} stopped after {plan.iterations} iterations without "
             f"converging: the plan misses its masses by up to "
@@ -200,7 +204,7 @@ def start(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> 
         job.report(0.0, "Multiplying the layers with the plan")
         modules = {"dense": loaded.module}
         for name, recipe in (("pruned", choice.pruning), ("fused", choice.recipe)):
-            modules[name] = cache.compressed(loaded, recipe).module
+            modules[name] = cache.compressed(loaded, recipe, folder).module
             job.hold()
         job.report(0.0, "Reading the images")
         images = cache.images(wanted, folder)
@@ -229,7 +233,7 @@ def draw_accuracy(
     tallies: dict[str, jobs.Tally] = run.result or {}
     known = {name: tally.accuracy for name, tally in tallies.items()}
     title = next(iter(tallies.values())).images.title if tallies else ""
-    picture = accuracy_figure.figure(known, drawn_in)
+    picture = as_json(accuracy_figure.figure(known, drawn_in))
     chart(picture, "accuracy", accuracy_figure.alt(known, title), bar=False)
     st.markdown(f"**{accuracy_figure.finding(known) or 'Measuring …'}**")
     st.progress(run.share, run.sentence or "Waiting for a free worker")
@@ -276,13 +280,14 @@ def show_sizes(loaded: cache.Loaded, choice: controls.Choice, step: Step) -> Non
 def show_scatter(loaded: cache.Loaded, choice: controls.Choice, step: Step) -> None:
     base = choice.recipe.replace(sparsity=0.0)  # one picture serves all sparsities
     group = loaded.graph.groups[choice.group]
-    job = cache.umap(loaded.name, choice.group, base, controls.SPARSITIES)
+    ahead = controls.SPARSITIES if step.plan is not None and not cache.takes_long(base) else ()
+    job = cache.umap(loaded.name, choice.group, base, ahead, mode())
 
     def draw(drawn_in: str) -> None:
         fitted = None if job.running else job.result
         try:
             picture = fitted or cache.pca(loaded.name, choice.group, base)
-            drawn = scatter_figure.figure(picture, step, group, drawn_in)
+            drawn = cache.scatter_picture(loaded, choice.group, picture, step, drawn_in)
         except Unsupported as error:  # the rest of the page needs no picture of the channels
             st.info(str(error), icon=":material/scatter_plot:")
             return
