@@ -1,10 +1,11 @@
 """Give averaged channels back the variance that averaging took, without any data.
 
-A pre-activation normalised by batch norm has mean β and standard deviation |γ| on the training
-data. Inputs that are white make its correlations those of the weight rows, R. A fused channel a·z
-then has variance aᵀ(|γ| R |γ|)a, where a channel like its parents would have a standard deviation
-of Σⱼ aⱼ|γⱼ|: rescaling its row by the ratio, around its mean, restores it (cf. REPAIR, Jordan et
-al. 2023, which measures both on data).
+A pre-activation normalised by batch norm has mean β and standard deviation |γ|·√(σ²/(σ²+ε)) on the
+training data: |γ|, but for channels that hardly vary. Inputs that are white make its correlations
+those of the weight rows, R. With these deviations in D a fused channel a·z then has the variance
+aᵀ(D R D)a, where a channel like its parents would have a standard deviation of Σⱼ aⱼDⱼ: rescaling
+its row by the ratio, around its mean, restores it (cf. REPAIR, Jordan et al. 2023, which measures
+both on data).
 """
 
 from __future__ import annotations
@@ -62,7 +63,10 @@ def repairs(
         part = merge[held, coupling.first : coupling.first + coupling.count]  # (m, count)
         along = slice(coupling.start, coupling.stop)
         if layer.norm:
-            deviation = original[f"{layer.norm}.weight"][along].double().abs()
+            variance = original[f"{layer.norm}.running_var"][along].double().clamp_min(0)
+            # |γ|·√(σ²/(σ²+ε)): a channel that hardly varies is not made to vary by γ.
+            alive = torch.sqrt(variance / (variance + layer.epsilon).clamp_min(1e-300))
+            deviation = original[f"{layer.norm}.weight"][along].double().abs() * alive
             centre = original[f"{layer.norm}.bias"][along].double()
         else:
             deviation = rows.norm(dim=1)

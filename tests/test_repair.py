@@ -36,7 +36,7 @@ def network(norm: bool = True, bias: bool = True, width: int = 6, seed: int = 0)
             net[1].weight[::2] *= -1
             net[1].bias.copy_(torch.randn(width))
             net[1].running_mean.copy_(conv.bias if bias else torch.zeros(width))
-            net[1].running_var.copy_(conv.weight.flatten(1).square().sum(1) - net[1].eps)
+            net[1].running_var.copy_(conv.weight.flatten(1).square().sum(1))
     return net
 
 
@@ -91,6 +91,18 @@ def test_repair_restores_the_spread_and_keeps_the_mean(bias):
     torch.testing.assert_close(mended.std(0), wanted, rtol=FIVE_SIGMA, atol=0)
     off = (mended.mean(0) - merge @ mean).abs()
     assert (off < 5 * wanted / math.sqrt(SAMPLES)).all()
+
+
+@torch.no_grad()
+def test_channels_that_hardly_vary_count_as_much_as_they_vary():
+    """ε keeps them quieter than |γ|; taken for |γ| they would make the fused channel too loud."""
+    net, merge = network(), averaging(3, 6)
+    net[0].weight[:3] *= 1e-3
+    net[1].running_var.copy_(net[0].weight.flatten(1).square().sum(1))
+    parents = pre_activations(net, 2)
+    assert (parents.std(0)[:3] < 0.9 * net[1].weight.abs()[:3]).all()
+    mended = pre_activations(fused(net, merge, repaired=True), 2)
+    torch.testing.assert_close(mended.std(0), merge @ parents.std(0), rtol=2 * FIVE_SIGMA, atol=0)
 
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
@@ -154,13 +166,14 @@ def test_in_a_stream_every_producer_has_its_own_ratio():
     merge = averaging(2, 5)
     found = repairs(prepared.original, prepared.folded, group, prepared.graph.layers, merge)
     assert sorted(found) == ["conv1", "conv2", "conv3"]
-    for name, scale in (("conv1", net.bn1.weight), ("conv2", net.bn2.weight), ("conv3", None)):
+    for name, norm in (("conv1", net.bn1), ("conv2", net.bn2), ("conv3", None)):
         rows = net.get_submodule(name).weight.detach().flatten(1)
         for i in range(2):
-            if scale is None:
+            if norm is None:
                 spread, signs = rows.norm(dim=1), torch.ones(5)
             else:
-                spread, signs = scale.detach().abs(), scale.detach().sign()
+                alive = (norm.running_var / (norm.running_var + norm.eps)).sqrt()
+                spread, signs = norm.weight.detach().abs() * alive, norm.weight.detach().sign()
             variance = 0.0
             for j in range(5):
                 for k in range(5):
