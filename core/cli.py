@@ -11,7 +11,6 @@ import argparse
 import dataclasses
 import json
 import os
-import shutil
 import sys
 import textwrap
 import time
@@ -20,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import core
-from core import data, portable, zoo
+from core import budget, data, portable, zoo
 from core.errors import Cancelled, DataError, ExplorerError, RecipeError
-from core.evaluate import Size, running_accuracy
+from core.evaluate import running_accuracy
 from core.export import largest_difference
-from core.latency import Latency, latencies
+from core.latency import latencies
 from core.options import add_recipe, chosen_recipe, shape
+from core.output import Progress, ratio, size_table, table
 from core.source import Source, original_of, source, takes
 
 EXAMPLES = """\
@@ -33,6 +33,7 @@ examples:
   python -m core networks
   python -m core groups vgg11_bn-digits
   python -m core compress vgg11_bn-digits --groups 6 --sparsity 0.5 --rule repaired --save small
+  python -m core compress vgg11_bn-digits --groups all --budget 0.3 --rule best
   python -m core compress torchvision:resnet18 --input-shape 3,224,224 --groups all --rule select
   python -m core accuracy small --limit 500
   python -m core size small --latency
@@ -52,39 +53,6 @@ NETWORK is one of
   torchvision:NAME           torchvision:resnet18, one of torchvision's classification networks
   package.module:FUNCTION    a function without arguments that returns a torch.nn.Module
 """
-
-
-class Progress:
-    """Tells what is going on, on standard error: a line that changes on a terminal, else lines."""
-
-    def __init__(self) -> None:
-        self.terminal = sys.stderr.isatty()
-        self.last = ""
-        self.told = 0.0
-
-    def say(self, line: str, passing: bool = False) -> None:
-        """Show a line. Of `passing` ones, off a terminal, at most one in ten seconds is shown."""
-        if self.terminal:
-            room = (
-                shutil.get_terminal_size().columns - 1
-            )  # a line that wraps could not be taken back
-            sys.stderr.write(f"\r\x1b[K{line[:room]}")
-        elif line != self.last and not (passing and time.monotonic() - self.told < 10):
-            sys.stderr.write(f"{line}\n")
-            self.told = time.monotonic()
-        self.last = line
-        sys.stderr.flush()
-
-    def share(self, share: float, line: str) -> None:
-        """`say` in the form in which the library reports."""
-        self.say(f"{100 * share:3.0f} %  {line}", passing=True)
-
-    def clear(self) -> None:
-        """Leave a clean line for what comes next."""
-        if self.terminal and self.last:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-        self.last = ""
 
 
 # -- the commands: each returns plain values for --json, and the same as text
@@ -156,7 +124,14 @@ def compress(chosen: argparse.Namespace, progress: Progress) -> Told:
     images = None
     if recipe.data:
         images = core.images(recipe.data, "train", chosen.data_dir, progress.share)
-    out = core.compress(found.module, graph, recipe, images=images, progress=progress.share)
+    prepared = core.Prepared(found.module, graph)
+    if chosen.budget is not None:
+        progress.say(f"Spreading the budget of {chosen.count}")
+        share, count, spread = chosen.budget, chosen.count, chosen.spread
+        recipe = budget.budgeted(prepared, recipe, share, count, spread, images)
+    out = core.compress(
+        found.module, graph, recipe, prepared, images, progress=progress.share
+    )  # fmt: skip
     seconds = time.monotonic() - begun
     before, after = (core.size(m, found.input_shape) for m in (found.module, out.module))
     told = {
@@ -271,36 +246,6 @@ def named(chosen: argparse.Namespace, progress: Progress) -> Source:
     return found
 
 
-def table(rows: list[tuple[str, ...]]) -> str:
-    """Columns as wide as their widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
-
-
-def size_table(before: Size | None, after: Size) -> str:
-    """What a network costs, beside what the original costs if that is known."""
-    lines = (
-        ("parameters", "parameters"),
-        ("multiply-accumulates an image", "macs"),
-        ("bytes as float32", "bytes"),
-    )
-    if before is None:
-        return table([(line, f"{getattr(after, key):,}") for line, key in lines])
-    rows = [("", "before", "after", "left")]
-    for line, key in lines:
-        was, now = getattr(before, key), getattr(after, key)
-        rows.append((line, f"{was:,}", f"{now:,}", f"{100 * now / was:.1f} %" if was else "-"))
-    return table(rows)
-
-
-def ratio(before: Latency, after: Latency) -> str:
-    """How long one takes as a share of the other, by the medians."""
-    return f"{100 * after.median / before.median:.0f} %"
-
-
 # -- the parser
 
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace, Progress], Told], str, str]] = {
@@ -376,6 +321,16 @@ def add_compress(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--replace", action="store_true", help="with --save: a result that is there may go"
     )
+    one.add_argument(
+        "--budget", type=float, metavar="SHARE",
+        help="share of the network that may stay, such as 0.3; in place of one --sparsity",
+    )  # fmt: skip
+    for option, usual, known in (
+        ("--count", "weights", budget.COUNTS), ("--spread", "explained", budget.SPREADS),
+    ):  # fmt: skip
+        lines = [f"with --budget (default: {usual})"]
+        lines += [f"  {name:<12} {line}" for name, line in known.items()]
+        one.add_argument(option, default=usual, choices=known, help="\n".join(lines))
     add_data_dir(one)
     add_recipe(one)
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import core
-from core import cli, options, shape, zoo
+from core import cli, options, output, shape, zoo
 from core.options import value_of
 from core.recipe import CHOICES, Recipe
 
@@ -171,6 +171,23 @@ def test_compress_does_what_the_library_does(told, tmp_path):
     assert found["size"]["after"] == dataclasses.asdict(core.size(out.module))
     by_index = {group["index"]: group for group in found["groups"]}
     assert by_index[6]["kept"] == len(out.kept[6]) and by_index[6]["cost"] == out.plans[6].cost
+
+
+@pytest.mark.parametrize(("count", "key"), [("weights", "parameters"), ("operations", "macs")])
+def test_a_budget_is_kept_and_stands_in_the_recipe(told, count, key):
+    said = told("compress", NET, "--groups", "all", "--budget", 0.4, "--count", count,
+                "--spread", "uniform", "--rule", "select")  # fmt: skip
+    left = said["size"]["after"][key] / said["size"]["before"][key]
+    assert 0.37 < left <= 0.4
+    shares = said["recipe"]["sparsity"]
+    assert len(shares) == len(said["groups"]) == 8
+    for share, group in zip(shares, said["groups"], strict=True):
+        assert group["kept"] == round((1 - share) * group["width"])
+
+
+def test_a_budget_nobody_can_keep_is_a_sentence(run):
+    code, _, err = run("compress", NET, "--groups", 0, "--budget", 0.1, "--rule", "select")
+    assert code == 1 and "Even one channel a group leaves more than 10 %" in err
 
 
 def test_compress_alone_writes_nothing(run, tmp_path, monkeypatch):
@@ -413,7 +430,7 @@ def test_progress_is_one_line_on_a_terminal(run, monkeypatch):
 
 
 def test_a_line_that_passes_is_not_repeated_off_a_terminal(capsys):
-    progress = cli.Progress()
+    progress = output.Progress()
     for index in range(100):
         progress.share(index / 100, "reading")
     assert len(capsys.readouterr().err.splitlines()) == 1
