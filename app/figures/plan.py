@@ -83,8 +83,9 @@ def figure(step: Step, group: Group, mode: str, order: str = "structure") -> go.
     scale = dict(zmin=0, zmax=1, colorscale=SCALES[mode])
     if guesses(step):
         scale = dict(zmin=-1, zmax=1, colorscale=_signed(mode))
+    labelled = numbered or order == "channel"
     tall = height(count)
-    top = 46 if numbered or order == "channel" else 28
+    top = 46 if labelled else 28
     plot = tall - top - BELOW  # the plot's height in pixels
     chart = go.Figure(
         [
@@ -106,7 +107,8 @@ def figure(step: Step, group: Group, mode: str, order: str = "structure") -> go.
     )  # fmt: skip
     theme.layout(
         chart, mode, tall, dragmode=False, hovermode="closest",
-        margin=dict(l=8, r=8, t=top, b=BELOW),
+        # Room for letters that is known beforehand: Plotly draws twice where it has to find out.
+        margin=dict(l=8 if labelled else 40, r=8, t=top, b=BELOW, autoexpand=labelled),
     )  # fmt: skip
     chart.add_shape(
         type="rect", x0=-0.5, x1=stay - 0.5, y0=-0.5, y1=count - 0.5, layer="below",
@@ -114,7 +116,7 @@ def figure(step: Step, group: Group, mode: str, order: str = "structure") -> go.
     )  # fmt: skip
     quiet = dict(
         showgrid=False, zeroline=False, ticks="", tickfont_size=11, title_standoff=6,
-        showticklabels=numbered or order == "channel",
+        showticklabels=labelled, automargin=labelled,
     )  # fmt: skip
     chart.update_xaxes(
         quiet, side="top", range=[-0.5 - 2 * _strip(stay, WIDTH), stay - 0.5],

@@ -78,9 +78,13 @@ def figure(embedding: Embedding, step: Step, group: Group, mode: str) -> go.Figu
         )
     )  # fmt: skip
     chart = go.Figure(traces)
+    first, second = _axis_titles(embedding)
+    side = 30 if first else 8
     theme.layout(
         chart, mode, HEIGHT, showlegend=True, dragmode=False, hovermode="closest",
-        margin=dict(l=8, r=8, t=34, b=8),
+        # Room that is known beforehand (a legend of two rows, titles): Plotly draws twice where it
+        # has to find out.
+        margin=dict(l=side, r=8, t=46, b=side, autoexpand=False),
         legend=dict(
             orientation="h", x=0, y=1, xanchor="left", yanchor="bottom", itemsizing="trace",
             bgcolor="rgba(0,0,0,0)", itemclick=False, itemdoubleclick=False,
@@ -89,8 +93,9 @@ def figure(embedding: Embedding, step: Step, group: Group, mode: str) -> go.Figu
         uirevision=f"{embedding.method} {group.index} {group.width}",
     )  # fmt: skip
     across, up = _ranges(embedding, after)
-    first, second = _axis_titles(embedding)
-    quiet = dict(showgrid=False, zeroline=False, showticklabels=False, ticks="")
+    quiet = dict(
+        showgrid=False, zeroline=False, showticklabels=False, ticks="", automargin=False
+    )  # fmt: skip
     line = dict(showline=True, mirror=True, linecolor=theme.FAINT[mode], title_standoff=4)
     chart.update_xaxes(quiet | line, range=across, title_text=first)
     # One scale for both: a distance is as long across as it is up.
