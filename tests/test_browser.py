@@ -86,7 +86,7 @@ def test_the_page_follows_slider_and_click(page):
         arg=before,
     )
 
-    # Each figure is drawn over the one before: nothing flickers, and a zoom stays.
+    # Each figure is drawn over the one before: none is built anew.
     charts = page.locator(".js-plotly-plot")
     assert charts.count() == 4 and charts.evaluate_all("all => all.every(c => c.same)")
 
