@@ -19,6 +19,7 @@ from core.graph import trace
 from core.groups import DependencyGraph
 from core.latency import Latency, latency
 from core.portable import Opened, open
+from core.prefix import accuracies
 from core.prepared import Prepared
 from core.recipe import Recipe
 from core.zoo import ModelCard, card, load
@@ -26,6 +27,6 @@ from core.zoo import ModelCard, card, load
 __all__ = [
     "Accuracy", "Cancelled", "Compressed", "DataError", "DataMissing", "DependencyGraph",
     "ExplorerError", "ImageSet", "Latency", "ModelCard", "Opened", "PackageMissing", "Prepared",
-    "Recipe", "RecipeError", "TransportError", "Unsupported", "WeightsError", "accuracy", "card",
-    "compress", "images", "latency", "load", "open", "size", "to_onnx", "trace",
+    "Recipe", "RecipeError", "TransportError", "Unsupported", "WeightsError", "accuracies",
+    "accuracy", "card", "compress", "images", "latency", "load", "open", "size", "to_onnx", "trace",
 ]  # fmt: skip

@@ -252,7 +252,7 @@ def shrunk(module: nn.Module, prepared: Prepared, steps: Mapping[int, Step]) -> 
         state = surgery.contract_all(prepared.original, graph, matrices)
     else:
         state = surgery.contract_all(prepared.folded, graph, matrices, mended)
-        state = surgery.trainable(state, prepared.original, graph, matrices)
+        state = surgery.trainable(state, prepared.folded, prepared.original, graph, matrices)
     return surgery.rebuild(module, state, surgery.fewer(graph, matrices))
 
 
@@ -298,14 +298,12 @@ def _regressed(
     for index in narrower:
         steps[index] = _as_fitted(steps[index], graph, index, refits)
     matrices, _ = _decided(steps)
-    state = surgery.trainable(state, prepared.original, graph, matrices)
+    state = surgery.trainable(state, prepared.folded, prepared.original, graph, matrices)
     smaller = surgery.rebuild(module, state, surgery.fewer(graph, matrices))
     return Compressed(smaller, recipe, steps, module, graph, refits)
 
 
-def _as_fitted(
-    step: Step, graph: DependencyGraph, index: int, refits: Mapping[str, Refit]
-) -> Step:
+def _as_fitted(step: Step, graph: DependencyGraph, index: int, refits: Mapping[str, Refit]) -> Step:
     """The step with the unmerge matrix of the group's first consumer that reads it alone."""
     width = graph.groups[index].width
     for coupling in graph.groups[index].of(CONSUMES):

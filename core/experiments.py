@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from core import budget, zoo
@@ -24,6 +24,7 @@ from core.data import ImageSet, images
 from core.errors import ExplorerError
 from core.evaluate import Accuracy, accuracy, size
 from core.graph import trace
+from core.prefix import accuracies
 from core.prepared import Prepared
 from core.projection import RULES
 from core.recipe import Recipe
@@ -48,6 +49,14 @@ class Bench:
         if self._training is None:
             self._training = images(self.row.images, "train")
         return self._training
+
+    def together(self, recipes: Iterable[Recipe]) -> list[Accuracy]:
+        """The accuracy under each recipe; what comes before the first change runs once."""
+        smaller = [
+            compress(self.module, self.graph, one, self.prepared, self.training(one.rule)).module
+            for one in recipes
+        ]
+        return accuracies(self.module, smaller, self.tested, self.limit)
 
     def compressed(self, recipe: Recipe) -> tuple[Compressed, Accuracy, float]:
         """The smaller network, its accuracy, and the processor seconds it took to make."""

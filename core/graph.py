@@ -104,13 +104,17 @@ class _Tracer(torch.fx.Tracer):
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
 
+def symbolic(module: nn.Module) -> torch.fx.Graph:
+    """The network's operations in the order in which they run, whatever other threads do."""
+    with _ONE_TRACE:
+        return _Tracer().trace(module)
+
+
 def _walk(module: nn.Module, input_shape: tuple[int, ...], known=None) -> Walk:
     held = chain(module.parameters(), module.buffers())
     dtype = next((t.dtype for t in held if t.is_floating_point()), torch.float32)
     image = torch.zeros(1, *input_shape, dtype=dtype, device=_device(input_shape))
-    with _ONE_TRACE:
-        traced = torch.fx.GraphModule(module, _Tracer().trace(module))
-    return Walk(traced, image, known)
+    return Walk(torch.fx.GraphModule(module, symbolic(module)), image, known)
 
 
 class _Families:

@@ -18,6 +18,9 @@ from core.importance import State, side_by_side
 from core.projection import Projection, stretch
 from core.repair import Repair
 
+#: A batch norm's tensors: γ, β, μ, σ².
+NORM = ("weight", "bias", "running_mean", "running_var")
+
 
 def fold(state: State, layers: Mapping[str, Layer]) -> dict[str, Tensor]:
     """Fold every batch norm into the layer it normalises; the network's outputs stay the same.
@@ -33,10 +36,7 @@ def fold(state: State, layers: Mapping[str, Layer]) -> dict[str, Tensor]:
         name = layer.name if layer.kind == "norm" else layer.norm
         if name is None:
             continue
-        gamma, beta, mean, variance = (
-            state[f"{name}.{key}"].double()
-            for key in ("weight", "bias", "running_mean", "running_var")
-        )
+        gamma, beta, mean, variance = (state[f"{name}.{key}"].double() for key in NORM)
         kind = state[f"{name}.bias"].dtype
         scale = gamma / torch.sqrt(variance + layer.epsilon)  # (n,)
         before = torch.zeros_like(mean)
@@ -170,9 +170,7 @@ def shrunk_group(group: Group, projection: Projection) -> Group:
     return Group(group.index, len(projection.merge), ordered)
 
 
-def moved(
-    group: Group, graph: DependencyGraph, projections: Mapping[int, Projection]
-) -> Group:
+def moved(group: Group, graph: DependencyGraph, projections: Mapping[int, Projection]) -> Group:
     """The couplings of a group in a state in which other groups have shrunk already."""
     shorter: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
     for index, projection in projections.items():
@@ -189,11 +187,14 @@ def moved(
 
 def trainable(
     state: State,
+    folded: State,
     original: State,
     graph: DependencyGraph,
     projections: Mapping[int, Projection],
 ) -> dict[str, Tensor]:
     """The shrunken state with statistics in its batch norms from which training can go on.
+
+    Layers of which nothing changed get back the tensors of before folding, bit for bit.
 
     A folded batch norm adds b alone. In training mode it would normalise what it gets, to another
     size than before. So it gets the mean m and the standard deviation s its inputs are expected to
@@ -203,25 +204,27 @@ def trainable(
 
     Parameters
     ----------
-    state : shrunken, from a folded one. original : before folding.
+    state : shrunken, from `folded`, whose tensors it still holds where nothing changed.
+    original : before folding.
     """
     norms: dict[str, float] = {}
+    ready = dict(state)
     moments: dict[str, Tensor] = {}  # stored under the names of tensors that are merged alike
     for layer in graph.layers.values():
         name = layer.name if layer.kind == "norm" else layer.norm
         if name is None:
             continue
+        own = {layer.weight, layer.bias, *(f"{name}.{key}" for key in NORM)} - {None}
+        if all(state[key] is folded[key] for key in own):
+            ready |= {key: original[key] for key in own}
+            continue
         norms[name] = layer.epsilon
-        weight, bias, mean, variance = (
-            original[f"{name}.{key}"].double()
-            for key in ("weight", "bias", "running_mean", "running_var")
-        )
+        weight, bias, mean, variance = (original[f"{name}.{key}"].double() for key in NORM)
         moments[f"{name}.bias"] = mean if layer.kind == "norm" else bias
         spread = variance.clamp_min(0).sqrt() if layer.kind == "norm" else weight.abs()
         moments[f"{name}.running_mean"] = spread
     folded = {layer.norm for layer in graph.layers.values() if layer.norm}
     moments = contract_all(moments, graph, projections)
-    ready = dict(state)
     for name, epsilon in norms.items():
         scale, shift = state[f"{name}.weight"].double(), state[f"{name}.bias"].double()
         mean = moments[f"{name}.bias"] - (shift if name in folded else 0)

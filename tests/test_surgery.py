@@ -614,3 +614,18 @@ def test_a_part_of_a_group_needs_to_know_what_is_kept():
     kept = torch.tensor([0, 1, group.width - 1])
     small = surgery.shrink(state, group, {}, select(kept, group.width))
     assert len(small[part.tensor]) == 2 + group.width // 2
+
+
+@pytest.mark.parametrize("rule", [rule for rule in DATA_FREE if rule != "select"])
+@pytest.mark.parametrize("index", [0, 2])
+def test_layers_that_nothing_changed_keep_their_tensors_bit_for_bit(rule, index):
+    module, graph, *_ = specimen("resnet18-digits")
+    module = module.float()
+    out = core.compress(module, graph, core.Recipe(groups=(index,), rule=rule, samples=16))
+    layers = {coupling.layer for coupling in graph.groups[index].couplings} | out.refits.keys()
+    norms = {graph.layers[name].norm for name in layers if name in graph.layers}
+    after = out.module.state_dict()
+    kept = [n for n in after if n.rpartition(".")[0] not in layers | norms]
+    assert kept and len(kept) < len(after)
+    assert all(torch.equal(after[name], module.state_dict()[name]) for name in kept)
+    module.double()

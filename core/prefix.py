@@ -1,0 +1,133 @@
+"""Accuracies of many variants of one network: what comes before the first change runs once.
+
+Thirty ways to shrink one group leave every layer before it as it was. A batch of images goes
+through the network once; wherever a variant begins to differ, it goes on from there by itself.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, fx, nn
+
+from core.data import ImageSet
+from core.errors import DataError
+from core.evaluate import Accuracy, check_classes, device_of, evaluating
+from core.graph import symbolic
+
+
+def accuracies(
+    module: nn.Module,
+    variants: Sequence[nn.Module],
+    images: ImageSet,
+    limit: int | None = None,
+    batch: int = 100,
+    between: Callable[[int], None] = lambda done: None,
+) -> list[Accuracy]:
+    """Top-1 accuracy of each variant on the first `limit` images, as `core.accuracy` counts it.
+
+    Parameters
+    ----------
+    module : the network they come from; it is not changed.
+    variants : results of `core.compress` for it, or the network itself.
+    between : told before each batch how many images are done; what it raises ends the counting.
+
+    Raises
+    ------
+    DataError
+        If the set is empty, or the network tells another number of classes apart.
+    Unsupported
+        If torch.fx can't trace the network.
+    """
+    module = evaluating(module)
+    check_classes(module, images)
+    total = len(images) if limit is None else min(limit, len(images))
+    if total < 1:
+        raise DataError(f"There are no images to test on: the limit is {limit}.")
+    together = Together(module, variants)
+    right = [0] * len(variants)
+    for start in range(0, total, batch):
+        between(start)
+        stop = min(start + batch, total)
+        pixels, labels = images.normalised(images.images[start:stop]), images.labels[start:stop]
+        for place, logits in enumerate(together(pixels)):
+            right[place] += int((logits.argmax(1).cpu() == labels).sum())
+    return [Accuracy(correct, total) for correct in right]
+
+
+class Together:
+    """Variants of a network as one function: images (b, c, h, w) → the logits of each, in order.
+
+    `starts` tells where each variant goes on by itself: the operation's name in the traced network.
+    """
+
+    def __init__(self, module: nn.Module, variants: Sequence[nn.Module]) -> None:
+        self._module = evaluating(module)
+        self._variants = [evaluating(variant) for variant in variants]
+        self._graph = symbolic(self._module)
+        self._starting: dict[fx.Node, list[int]] = defaultdict(list)
+        for place, variant in enumerate(self._variants):
+            self._starting[_first_change(self._graph, self._module, variant)].append(place)
+
+    @property
+    def starts(self) -> list[str]:
+        """Where each variant begins to differ; `output` for one that does not."""
+        found = {place: node.name for node, places in self._starting.items() for place in places}
+        return [found[place] for place in range(len(found))]
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        common = _Common(self._module, self._graph, self._variants, self._starting)
+        common.run(images.to(device_of(self._module)))
+        return [common.told[place] for place in range(len(self._variants))]
+
+
+class _Common(fx.Interpreter):
+    """The network itself, as far as anybody shares it; each variant leaves where it differs."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        graph: fx.Graph,
+        variants: Sequence[nn.Module],
+        starting: Mapping[fx.Node, list[int]],
+    ) -> None:
+        super().__init__(module, graph=graph)
+        self.variants, self.starting = variants, starting
+        self.told: dict[int, Tensor] = {}
+        self._passed: list[fx.Node] = []
+
+    def run_node(self, node: fx.Node):
+        for place in self.starting.get(node, ()):
+            # Copies: what follows may write into its inputs. What nobody needs any more is None.
+            known = {one: _copied(self.env.get(one)) for one in self._passed}
+            alone = fx.Interpreter(self.variants[place], graph=self.graph)
+            self.told[place] = alone.run(initial_env=known)
+        self._passed.append(node)
+        if len(self.told) == len(self.variants):
+            return None  # all are on their own: nobody needs the rest
+        return super().run_node(node)
+
+
+def _copied(value):
+    return fx.node.map_aggregate(value, lambda v: v.clone() if isinstance(v, Tensor) else v)
+
+
+def _first_change(graph: fx.Graph, module: nn.Module, variant: nn.Module) -> fx.Node:
+    """The first operation whose numbers differ; the output if none does."""
+    for node in graph.nodes:
+        if node.op == "call_module":
+            pair = (one.get_submodule(node.target) for one in (module, variant))
+            before, after = (dict([*p.named_parameters(), *p.named_buffers()]) for p in pair)
+            if before.keys() != after.keys():
+                return node
+            if not all(torch.equal(before[key], after[key]) for key in before):
+                return node
+        elif node.op == "get_attr":
+            home, _, name = node.target.rpartition(".")
+            pair = (getattr(one.get_submodule(home), name) for one in (module, variant))
+            if not torch.equal(*pair):
+                return node
+    return node
