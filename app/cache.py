@@ -69,12 +69,17 @@ def sees_images(recipe: core.Recipe) -> bool:
 def takes_long(recipe: core.Recipe) -> bool:
     """Whether deciding for a group takes seconds: passes through the network, or clusters."""
     clusters = KEEPS[recipe.keep].cluster is not None
-    return sees_images(recipe) or clusters or draws_fit(recipe)
+    return sees_images(recipe) or clusters or needs_network(recipe)
 
 
 def draws_fit(recipe: core.Recipe) -> bool:
-    """Whether the picture is what the next layer was fitted to: it needs the smaller network."""
+    """Whether the picture is what the next layer was fitted to."""
     return RULES[recipe.rule].regressed and RULES[recipe.rule].project is None
+
+
+def needs_network(recipe: core.Recipe) -> bool:
+    """Whether a group is decided only once the smaller network is made."""
+    return draws_fit(recipe) or recipe.rounds > 1
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -86,7 +91,7 @@ def deciding(name: str, index: int, recipe: core.Recipe, folder: str | None) -> 
     loaded = network(name)
 
     def work(job: jobs.Job) -> Step:
-        if draws_fit(recipe):
+        if needs_network(recipe):
             return compressed(loaded, recipe, folder, job.report).steps[index]
         seen = chosen_by(recipe, folder, job.report)
         job.report(0.3, "Deciding what stays and where the rest goes")

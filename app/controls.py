@@ -58,7 +58,9 @@ SETTINGS = {
     "temperature": Setting("Temperature of the softmax", 0.1, 5.0, 0.1, "%.1f"),
 }
 #: The session's choices that are widgets' values.
-CHOSEN = ("group", "percent", *TABLES, *SETTINGS, "seed")
+CHOSEN = ("group", "percent", *TABLES, *SETTINGS, "rounds", "seed")
+#: Rounds at most: each takes as long as one.
+MOST_ROUNDS = 8
 #: Always in the link; the others only where they differ from the default.
 ALWAYS = ("network", "group", "sparsity", "importance", "rule", "solver")
 
@@ -77,7 +79,7 @@ class Choice:
 
         They change nothing for pruning, so that all fusions of a group share one pruned network.
         """
-        same = ["sparsity", "importance", "seed"]
+        same = ["sparsity", "importance", "rounds", "seed"]
         if IMPORTANCES[self.recipe.importance].needs != "nothing":
             same += ["data", "samples"]
         kept = {name: getattr(self.recipe, name) for name in same}
@@ -135,6 +137,7 @@ def read_link(default_network: str) -> list[str]:
     for name, setting in SETTINGS.items():
         default = getattr(DEFAULT, name)
         state[name] = number(name, setting.least, setting.most, default, whole=False)
+    state["rounds"] = number("rounds", 1, MOST_ROUNDS, DEFAULT.rounds, whole=True)
     state["seed"] = number("seed", 0, 9999, DEFAULT.seed, whole=True)
     try:
         groups = len(cache.network(state["network"]).graph.groups)
@@ -145,7 +148,7 @@ def read_link(default_network: str) -> list[str]:
         state["group"] = number("group", 0, groups - 1, fallback, whole=True)
     else:
         state["group"] = 0
-    known = {*ALWAYS, *TABLES, *SETTINGS, "seed", "embed", "embed_options"}
+    known = {*ALWAYS, *TABLES, *SETTINGS, "rounds", "seed", "embed", "embed_options"}
     for name in given:
         if name not in known:
             notes.append(f"The link holds “{_shown(name)}”, which means nothing here.")
@@ -168,7 +171,7 @@ def write_link(choice: Choice) -> None:
         "rule": recipe.rule,
         "solver": recipe.solver,
     }
-    for name in (*(name for name in TABLES if name not in ALWAYS), *SETTINGS, "seed"):
+    for name in (*(name for name in TABLES if name not in ALWAYS), *SETTINGS, "rounds", "seed"):
         if (value := getattr(recipe, name)) != getattr(DEFAULT, name):
             link[name] = f"{value:g}" if isinstance(value, float) else str(value)
     extra = {k: v for k, v in st.query_params.items() if k in ("embed", "embed_options")}
@@ -274,12 +277,17 @@ def pick_recipe(loaded: cache.Loaded) -> Choice:
             more = {name: _select(label, name) for name, label in MORE.items()}
             if "softmax" in (more["source"], more["target"]):
                 _slider("temperature")
+            rounds = st.number_input(
+                "Rounds", 1, MOST_ROUNDS, opened["rounds"], 1, key="rounds",
+                help="In how many rounds the group shrinks; each looks anew at the importance of "
+                "the channels that the one before has left.",
+            )  # fmt: skip
             seed = st.number_input("Seed", 0, 9999, opened["seed"], 1, key="seed")
     kept |= {name: state[name] for name in CHOSEN if name in state}
     settings = {name: float(kept.get(name, opened[name])) for name in SETTINGS}
     recipe = core.Recipe(
         groups=(int(group),), sparsity=percent / 100, importance=importance, rule=rule,
-        solver=solver, seed=int(seed), **more, **settings,
+        solver=solver, seed=int(seed), rounds=int(rounds), **more, **settings,
     )  # fmt: skip
     if cache.sees_images(recipe):
         recipe = recipe.replace(data=zoo.network(loaded.name).images)

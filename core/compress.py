@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from core import blocks, portable, surgery
+from core import blocks, portable, rounds, surgery
 from core.cost import channel_features, pairwise, to_centres, with_bias
 from core.cover import Consumer, cover, explained
 from core.data import ImageSet
@@ -48,7 +48,7 @@ class Compressed:
     """A smaller network and how it came about; `steps` are keyed by group index.
 
     `original` and `graph` are what `compress` was given, for `save`. `refits`, by layer: what
-    regression changed, matrices and biases; empty for other rules.
+    regression changed, matrices and biases, in the last round; empty for other rules.
     """
 
     module: nn.Module
@@ -223,6 +223,12 @@ def compress(
     for traced in (graph, prepared.graph):
         traced.check(module.state_dict())
     chosen = recipe.chosen(graph)
+    if recipe.rounds > 1:
+
+        def once(module: nn.Module, known: Prepared, recipe: Recipe, report) -> Compressed:
+            return compress(module, known.graph, recipe, known, images, stop, report)
+
+        return rounds.repeated(once, module, prepared, recipe, progress)
     sequential = recipe.order == "sequential"
     regressed = RULES[recipe.rule].regressed
     steps: dict[int, Step] = {}

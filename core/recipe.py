@@ -69,6 +69,7 @@ class Recipe:
         `core.synthetic.SYNTHETIC`.
     order : which weights a group's scores and plan are made from. Regression always goes from the
         input to the output and sees the smaller network.
+    rounds : in how many rounds the groups shrink; each plans from what the one before has left.
     """
 
     groups: tuple[int, ...] | str = (0,)
@@ -91,6 +92,7 @@ class Recipe:
     temperature: float = 1.0
     synthetic: str = "leaves"
     order: str = "original"
+    rounds: int = 1
 
     def __post_init__(self) -> None:
         # Lists are how JSON writes tuples.
@@ -133,9 +135,14 @@ class Recipe:
         object.__setattr__(self, "sparsity", shares if several else shares[0])
         if type(self.seed) is not int or self.seed < 0:
             raise RecipeError(f"seed must be a whole number of at least 0; got {self.seed!r}.")
-        if type(self.samples) is not int or self.samples < 1:
+        for name in ("samples", "rounds"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise RecipeError(f"{name} must be a whole number of at least 1; got {value!r}.")
+        if self.rounds > 1 and self.keep == "by-hand":
             raise RecipeError(
-                f"samples must be a whole number of at least 1; got {self.samples!r}."
+                "Channels kept by hand are those of one round. Set rounds to 1, or let importance "
+                "choose."
             )
         if not isinstance(self.data, str):
             raise RecipeError(

@@ -11,7 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import core
-from app import cache
+from app import cache, jobs
 from core import zoo
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -169,6 +169,7 @@ def test_every_kind_of_choice_is_drawn_and_measured(no_images, choices):
         ("solver", "<script>alert(1)</script>", "solver"),
         ("epsilon", "0", "epsilon"),
         ("seed", "1e9", "seed"),
+        ("rounds", "99", "rounds"),
         ("keep", "by-hand", "keep"),
         ("share", "2", "share"),
         ("colour", "blue", "means nothing"),
@@ -209,6 +210,25 @@ def test_a_network_with_fewer_groups_gets_a_group_it_has(no_images):
     at.selectbox(key="network").set_value("vgg11_bn-digits").run()
     fine(at)
     assert link(at)["group"] == "6"
+
+
+def test_rounds_are_made_off_the_page_and_drawn_as_one(no_images):
+    at = opened(network="vgg11_bn-digits", group="3", sparsity="0.7", rounds="3")
+    end = time.monotonic() + 60
+    while len(charts(at)) < 4 and time.monotonic() < end:
+        time.sleep(0.2)
+        at.run()
+    fine(at)
+    assert at.number_input(key="rounds").value == 3 and link(at)["rounds"] == "3"
+    plan = next(alt for alt in charts(at) if "ransport plan" in alt)
+    assert "128" in plan and "38" in plan
+    finish(at)
+    pruned, fused = at.session_state["run_for"][1].replace(rule="select"), at.session_state["run"]
+    net = core.load("vgg11_bn-digits")
+    alone = core.compress(net, core.trace(net), pruned)
+    assert pruned.rounds == 3, "plain pruning gets as many rounds"
+    told = fused.result["pruned"].accuracy
+    assert told == core.accuracy(alone.module, core.images("digits"), batch=jobs.BATCH)
 
 
 @pytest.mark.parametrize("rule", ["best", "regressed"])

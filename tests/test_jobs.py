@@ -1,6 +1,8 @@
 """Long work: progress, cancelling, failing, and counts that are shared and never done twice."""
 
 import dataclasses
+import os
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -201,3 +203,68 @@ def test_a_picture_never_waits_for_measurements(monkeypatch):
         gate.set()
     for job in busy:
         wait(job)
+
+
+def test_workers_hold_still_while_a_page_is_drawn(monkeypatch):
+    monkeypatch.setattr(jobs, "_page", jobs._Page())
+    monkeypatch.setattr(jobs, "AFTERWARDS", 0.1)
+    times: list[float] = []
+
+    def work(job):
+        job.hold()
+        times.append(time.monotonic())
+
+    with jobs.page_first():
+        job = jobs.Job(work).start()
+        time.sleep(0.3)
+        assert not times, "the page is being drawn"
+        drawn = time.monotonic()
+    wait(job)
+    assert times[0] >= drawn + 0.1 - 0.01
+    assert times[0] < drawn + jobs.PATIENCE, "and not until patience ends"
+    begun = time.monotonic()
+    wait(jobs.Job(lambda job: job.hold()).start())
+    assert time.monotonic() - begun < 0.5, "nobody draws any more"
+
+
+def test_patience_ends_however_many_pages_are_drawn(monkeypatch):
+    monkeypatch.setattr(jobs, "_page", jobs._Page())
+    monkeypatch.setattr(jobs, "PATIENCE", 0.3)
+    jobs._page.drawn(60)
+    begun = time.monotonic()
+    wait(jobs.Job(lambda job: job.hold()).start())
+    assert 0.3 <= time.monotonic() - begun < 2
+
+
+def test_a_job_that_holds_still_can_be_cancelled(monkeypatch):
+    monkeypatch.setattr(jobs, "_page", jobs._Page())
+    monkeypatch.setattr(jobs, "PATIENCE", 60)
+    jobs._page.drawn(60)
+    ended: list[str] = []
+
+    def work(job):
+        try:
+            job.hold()
+        finally:
+            ended.append("ended")
+
+    job = jobs.Job(work).start()
+    job.cancel()
+    wait(job, 2)
+    assert job.cancelled and job.error is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities for threads")
+def test_workers_stand_back_and_the_page_does_not():
+    told: dict[str, int] = {}
+
+    def work(name):
+        def priority(job):
+            told[name] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+        return priority
+
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    for pool in ("measure", "decide", "picture"):
+        wait(jobs.Job(work(pool)).start(pool))
+    assert told == {"measure": 5, "decide": own, "picture": 2}

@@ -36,6 +36,7 @@ OTHER = {
     "synthetic": "white",
     "samples": 64,
     "order": "sequential",
+    "rounds": 3,
     "cost": "l2",
     "features": "weights",
     "seed": 7,
