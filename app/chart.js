@@ -1,19 +1,7 @@
-// A Plotly figure that is drawn over the one before: see charts.py.
+// A Plotly figure that is drawn over the one before: see charts.py. `script` is plotly.js's.
 //
 // Streamlit calls the function at the end whenever there is a new figure; the box it draws into
 // stays the same as long as the chart is on the page.
-
-const script = (name) =>
-  (window.plotlyScript ??= new Promise((loaded, failed) => {
-    const element = document.createElement("script");
-    element.src = new URL(`app/static/${name}`, document.baseURI);
-    element.onload = () => loaded(window.Plotly);
-    element.onerror = () => {
-      window.plotlyScript = undefined; // the next figure tries again
-      failed(new Error("The script that draws the figures could not be loaded."));
-    };
-    document.head.append(element);
-  }));
 
 const icon = {
   width: 512,

@@ -12,6 +12,8 @@ if str(ROOT) not in sys.path:
 
 import streamlit as st  # noqa: E402
 
+from app.plotly_script import load_ahead  # noqa: E402
+
 st.set_page_config(
     page_title="Intra-Fusion Explorer",
     page_icon=":material/hub:",
@@ -26,7 +28,17 @@ st.html(
     """<style>
     [data-stale="true"] { opacity: 1 !important; transition: none !important; }
     [data-testid="stMainBlockContainer"] { padding-top: 2.5rem; }
+    .st-key-plotly { position: absolute; }
     </style>"""
+)
+
+# The pages import PyTorch, which takes seconds: until then the title is there, and the browser has
+# something to read.
+load_ahead()
+st.title("Intra-Fusion Explorer", anchor=False)
+st.markdown(
+    "Plain pruning **deletes** the channels that matter least. Intra-Fusion **transports** "
+    "them onto the channels that stay, and keeps accuracy that pruning loses."
 )
 
 explorer = st.Page("views/explorer.py", title="Explorer", icon=":material/hub:", default=True)

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
-from sklearn.cluster import KMeans
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 #: Decimals that tell normalised features apart; twins differ by rounding at most.
 DECIMALS = 9
+
+
+# scikit-learn is imported where it is called: it takes a second, and few recipes cluster.
 
 
 def k_means(features: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -31,6 +32,8 @@ def k_means(features: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     and near to it. Twins fall into one cluster unless there are more clusters than other channels.
     """
 
+    from sklearn.cluster import KMeans
+
     def shares(places: np.ndarray, copies: np.ndarray) -> np.ndarray:
         found = KMeans(count, n_init=4, random_state=seed).fit(places, sample_weight=copies)
         return np.eye(count)[found.labels_]
@@ -44,6 +47,8 @@ def gaussian_mixture(features: Tensor, count: int, seed: int) -> tuple[Tensor, T
     Full covariances would need more channels than features. As for `k_means`, with a channel's
     share in every cluster in place of its membership of one.
     """
+
+    from sklearn.mixture import GaussianMixture
 
     def shares(places: np.ndarray, copies: np.ndarray) -> np.ndarray:
         variance = places.var(0).mean()

@@ -1,4 +1,4 @@
-"""Labelled images as tensors in a fixed order: find them, read them, remember them decoded.
+"""Labelled images as tensors in a fixed order: find them and read them.
 
 Where images come from, in this order (`folder` is the argument, else $INTRA_FUSION_DATA, else the
 user's cache directory):
@@ -14,21 +14,18 @@ user's cache directory):
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from core.decoded import SIZE, Progress, decoded
 from core.errors import DataError, DataMissing
 
 #: The environment variable that names the folder of images.
@@ -38,8 +35,9 @@ CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
 
-#: What figures call the sets that have an official layout.
+#: What figures call the sets that have an official layout, and the folder they unpack to.
 OFFICIAL = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+UNPACKED = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
 
 #: Channel means and standard deviations of the training images, of values between 0 and 1.
 #: Those of the digits are of the 8×8 originals: resizing smooths, and leaves a deviation of 0.32.
@@ -53,11 +51,6 @@ NORMALISATION = {
 NEUTRAL = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm"}
-SIZE = 32
-
-Progress = Callable[[float, str], None]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,17 +254,14 @@ def _official(name: str, root: Path) -> Callable[[str], ImageSet] | None:
     torchvision checks every file against its published MD5. A folder that is there and fails that
     check is an error, never an empty or a partial data set.
     """
-    if name not in OFFICIAL:
+    if name not in OFFICIAL or not (place := root / UNPACKED[name]).exists():
         return None
-    from core.compat import torchvision
+    from core.compat import torchvision  # here: it takes a second, and not everybody has these
 
     kind = {
         "cifar10": torchvision.datasets.CIFAR10,
         "cifar100": torchvision.datasets.CIFAR100,
     }[name]
-    place = root / kind.base_folder
-    if not place.exists():
-        return None
 
     def read(split: str) -> ImageSet:
         try:
@@ -340,7 +330,7 @@ def _from_folder(name: str, place: Path, split: str, progress: Progress | None) 
             )
         files += inside
         labels += [label] * len(inside)
-    pixels = torch.from_numpy(_decoded(files, progress))
+    pixels = torch.from_numpy(decoded(files, cache_folder() / "decoded", progress))
     lossy = any(f.suffix.lower() in (".jpg", ".jpeg") for f in files)
     if name == "cifar10" and classes == CIFAR10_CLASSES:
         title = "JPEG-recompressed CIFAR-10" if lossy else "CIFAR-10, from image files"
@@ -372,87 +362,3 @@ def _same_classes(place: Path) -> None:
             f"The class folders in {place / 'test'} and {place / 'train'} differ: {told}. Give "
             "both the same class folders."
         )
-
-
-def _decoded(files: list[Path], progress: Progress | None) -> np.ndarray:
-    """(n, 3, 32, 32) uint8 of the image files; the result is kept in the cache directory.
-
-    The key of the cache is every file's path, size and time of change, so an edited folder is
-    read again. A cache file that is damaged is made again; one that can't be written is done
-    without.
-
-    Raises
-    ------
-    DataError
-        If an image can't be read.
-    OSError
-        If a file vanished or may not be looked at.
-    """
-    digest = hashlib.sha256()
-    for file in files:
-        status = file.stat()
-        digest.update(os.fsencode(f"{file}|{status.st_size}|{status.st_mtime_ns}\n"))
-    kept = cache_folder() / "decoded" / f"{digest.hexdigest()[:24]}.npy"
-    shape = (len(files), 3, SIZE, SIZE)
-    try:
-        with open(kept, "rb") as file:
-            pixels = np.load(file, allow_pickle=False)
-        if isinstance(pixels, np.ndarray) and pixels.shape == shape and pixels.dtype == np.uint8:
-            return pixels
-    except (FileNotFoundError, NotADirectoryError):
-        pass  # the first time these images are read
-    except Exception as error:  # numpy raises nearly anything over a damaged file
-        _log.warning("The decoded images in %s are of no use (%s); reading again.", kept, error)
-
-    pixels = np.empty(shape, np.uint8)
-    with ThreadPoolExecutor(4) as pool:
-        for index, image in enumerate(pool.map(_pixels, files)):
-            pixels[index] = image
-            if progress and index % 500 == 0:
-                progress(index / len(files), f"Reading images: {index} of {len(files)}")
-    try:
-        _keep(kept, pixels)
-    except OSError as error:  # the images are read all the same, only slower the next time
-        _log.warning("The decoded images can't be kept in %s (%s).", kept.parent, error)
-    return pixels
-
-
-def _pixels(file: Path) -> np.ndarray:
-    """(3, 32, 32) uint8 of one image file.
-
-    Raises
-    ------
-    DataError
-        If it is no image, a damaged one, or one of more than 8 bits per channel.
-    """
-    try:
-        with Image.open(file) as image:
-            if image.mode.startswith(("I", "F")):  # Pillow would cut all values at 255: white
-                raise ValueError("it has more than 8 bits per channel; save it with 8")
-            image = image.convert("RGB")
-            if image.size != (SIZE, SIZE):
-                image = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-            return np.asarray(image).transpose(2, 0, 1)
-    except Exception as error:  # Pillow's readers raise nearly anything over a damaged file
-        raise DataError(
-            f"The image {file} can't be read ({error}). Replace or remove it."
-        ) from error
-
-
-def _keep(kept: Path, pixels: np.ndarray) -> None:
-    """Write a cache file, at once or not at all, however many threads and processes do the same.
-
-    Raises
-    ------
-    OSError
-        If the cache directory can't be written.
-    """
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(suffix=".partial", dir=kept.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, pixels)
-        os.replace(partial, kept)
-    except BaseException:
-        os.unlink(partial)
-        raise

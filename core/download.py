@@ -25,11 +25,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from core import data
-from core.compat import torchvision
 from core.errors import Cancelled, DataError, ExplorerError
 
-#: torchvision's classes know the address, the checksums and the layout of each set.
-SETS = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}
+#: What can be fetched: torchvision's name for it.
+SETS = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
 
 #: Seconds a connection may be silent before it counts as dead.
 TIMEOUT = 15
@@ -39,6 +38,13 @@ MEGABYTE = 10**6
 
 #: The share of the whole that is done once the archive is here, and once it is unpacked.
 FETCHED, UNPACKED = 0.9, 0.97
+
+
+def published(name: str) -> type:
+    """torchvision's class for a set: it knows address, checksums and layout."""
+    from core.compat import torchvision  # here: it takes a second, and the page fetches rarely
+
+    return getattr(torchvision.datasets, SETS[name])
 
 
 def download(
@@ -71,7 +77,7 @@ def download(
     if name not in SETS:
         raise DataError(f"{name!r} can't be downloaded; {' and '.join(SETS)} can.")
     report = progress or (lambda share, sentence: None)
-    title, source = data.OFFICIAL[name], SETS[name]
+    title, source = data.OFFICIAL[name], published(name)
     root = data.data_folder(folder)
     place = root / source.base_folder
 
@@ -121,7 +127,7 @@ def _fetch(
     OSError
         If the file can't be written.
     """
-    title, expected = data.OFFICIAL[name], SETS[name].tgz_md5
+    title, expected = data.OFFICIAL[name], published(name).tgz_md5
     instead = (
         f"try again, or unpack {url} in {root} yourself, or put images into {root} as "
         f"{name}/test/<class>/<file>."
@@ -223,7 +229,7 @@ def _check(name: str, where: Path) -> None:
         If a file is missing or damaged.
     """
     try:
-        SETS[name](where, train=False)
+        published(name)(where, train=False)
     except RuntimeError as error:
         raise DataError(
             f"{data.OFFICIAL[name]} was damaged while it was unpacked: a file is missing or its "

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.manifold import trustworthiness
-from sklearn.metrics import euclidean_distances
+from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from core import surgery
@@ -179,10 +178,29 @@ def embed(prepared: Prepared, index: int, recipe: Recipe, method: str = "pca") -
     trusted = None
     if nearest := min(5, (width - 1) // 2):
         costs = prepared.costs(index, recipe.cost, bias).numpy()
-        trusted = float(trustworthiness(costs, before, n_neighbors=nearest, metric="precomputed"))
+        trusted = trustworthiness(costs, before, nearest)
     return Embedding(
         method, before, box, explained, trusted, place, prepared, index, bias, known
     )  # fmt: skip
+
+
+def trustworthiness(costs: np.ndarray, points: np.ndarray, nearest: int) -> float:
+    """Whether the `nearest` neighbours of points (n, 2) are neighbours by costs (n, n): 0 to 1.
+
+    1 − 2/(n·k·(2n − 3k − 1)) · Σ of how many ranks beyond k each neighbour in the picture lies by
+    the costs (Venna & Kaski 2001). As scikit-learn's; to import that takes a second of the page's
+    first view.
+    """
+    count, places = len(points), np.arange(len(points))
+    ranks = np.empty((count, count), np.int64)
+    by_cost = costs.copy()
+    np.fill_diagonal(by_cost, np.inf)
+    ranks[places[:, None], by_cost.argsort(1)] = places + 1
+    apart = cdist(points, points)
+    np.fill_diagonal(apart, np.inf)
+    shown = apart.argsort(1)[:, :nearest]  # (n, k)
+    beyond = (ranks[places[:, None], shown] - nearest).clip(0).sum()
+    return float(1 - beyond * 2 / (count * nearest * (2 * count - 3 * nearest - 1)))
 
 
 class _Plane:
@@ -217,6 +235,8 @@ class _Manifold:
     """UMAP of points (k, c) of a plane, as a map from features (j, d) → (j, 2)."""
 
     def __init__(self, plane: _Plane, points: np.ndarray, neighbours: int, seed: int) -> None:
+        from sklearn.metrics import euclidean_distances  # here, as UMAP: it takes a second
+
         self.plane, self.points = plane, points
         # Distances are made here: UMAP's own take ten times as long.
         distances = euclidean_distances(points)
@@ -227,6 +247,8 @@ class _Manifold:
         self.picture = self.umap.embedding_
 
     def __call__(self, features: Tensor) -> np.ndarray:
+        from sklearn.metrics import euclidean_distances
+
         distances = euclidean_distances(self.plane(features), self.points)
         with _umap():
             return self.umap.transform(distances)

@@ -27,7 +27,7 @@ from core.graph import trace
 from core.prefix import accuracies
 from core.prepared import Prepared
 from core.projection import RULES
-from core.recipe import Recipe
+from core.recipe import CHOICES, Recipe
 
 
 class Bench:
@@ -79,7 +79,9 @@ HEADER = "| what | rule | weights left, % | accuracy (95 % interval) | seconds o
 
 def lines(bench: Bench, options: argparse.Namespace) -> Iterator[str]:
     """The lines of a table in Markdown, one after the other."""
-    yield f"{bench.name}, seed {options.seed}, {bench.tested.title}"
+    more = f", {options.rounds} rounds" if options.rounds > 1 else ""
+    more += f", order {options.order}" if options.order != "original" else ""
+    yield f"{bench.name}, seed {options.seed}{more}, {bench.tested.title}"
     yield ""
     yield HEADER
     yield "|---|---|---|---|---|"
@@ -87,7 +89,10 @@ def lines(bench: Bench, options: argparse.Namespace) -> Iterator[str]:
     yield f"| dense | | 100.0 | {dense} | |"
     rules = options.rules.split(",")
     shares = [float(text) for text in options.sparsity.split(",")]
-    everything = Recipe(groups="all", seed=options.seed, samples=options.samples)
+    everything = Recipe(
+        groups="all", seed=options.seed, samples=options.samples, rounds=options.rounds,
+        order=options.order,
+    )  # fmt: skip
     if options.table == "weights":
         for rule in rules:
             for spread in budget.SPREADS:
@@ -120,6 +125,10 @@ def parser() -> argparse.ArgumentParser:
     told.add_argument("--keep", type=float, default=0.3, help="share of the weights that stays")
     told.add_argument("--images", type=int, default=10_000, help="test images")
     told.add_argument("--samples", type=int, default=256, help="images that regression looks at")
+    told.add_argument("--rounds", type=int, default=1, help="rounds in which groups shrink")
+    told.add_argument(
+        "--order", default="original", choices=CHOICES["order"], help="what plans are made from"
+    )
     told.add_argument("--seed", type=int, default=0, help="seed of whatever is drawn")
     told.add_argument("--weights", type=Path, default=zoo.WEIGHTS, help="folder of the weights")
     return told

@@ -51,9 +51,7 @@ def _softmax(scores: Tensor, temperature: float) -> Tensor:
 
 
 MASSES: dict[str, Mass] = {
-    "uniform": Mass(
-        "every channel carries the same mass", _uniform
-    ),
+    "uniform": Mass("every channel carries the same mass", _uniform),
     "importance": Mass("mass in proportion to importance", _proportional),
     "softmax": Mass(
         "mass rises exponentially with importance, in standard deviations over the temperature",

@@ -48,7 +48,8 @@ def fine(at: AppTest) -> None:
 
 
 def charts(at: AppTest) -> list[str]:
-    return [json.loads(chart.proto.bytes)["alt"] for chart in at.get("bidi_component")]
+    drawn = [part.proto for part in at.get("bidi_component")]
+    return [json.loads(chart.bytes)["alt"] for chart in drawn if chart.bytes]
 
 
 def finish(at: AppTest, seconds: float = 60) -> AppTest:

@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from core import data
+from core import data, decoded
 from core.compat import torchvision
 from core.errors import Cancelled, DataError, DataMissing
 
@@ -395,18 +395,18 @@ def test_fingerprints_tell_sets_apart(pets):
 
 
 def test_images_are_decoded_once_and_again_after_an_edit(pets, monkeypatch):
-    decoded, pixels = [], data._pixels
-    monkeypatch.setattr(data, "_pixels", lambda file: decoded.append(file) or pixels(file))
+    read, pixels = [], decoded._pixels
+    monkeypatch.setattr(decoded, "_pixels", lambda file: read.append(file) or pixels(file))
     first = data.images("pets", "test", pets)
-    assert len(decoded) == 6
+    assert len(read) == 6
     again = data.images("pets", "test", pets)
-    assert len(decoded) == 6 and torch.equal(again.images, first.images)
+    assert len(read) == 6 and torch.equal(again.images, first.images)
 
     edited = pets / "test" / "cat" / "001.png"
     Image.new("RGB", (32, 32), (99, 98, 97)).save(edited)
     os.utime(edited, (1, 1))  # the clock of a file system may be too coarse to see the edit
     changed = data.images("pets", "test", pets)
-    assert len(decoded) == 12 and changed.fingerprint != first.fingerprint
+    assert len(read) == 12 and changed.fingerprint != first.fingerprint
     differ = (changed.images != first.images).flatten(1).any(1)
     assert changed.images[differ][:, :, 0, 0].tolist() == [[99, 98, 97]]
 
@@ -509,8 +509,8 @@ def test_readers_at_the_same_time_do_not_disturb_each_other(
 
 def test_reading_can_be_stopped_from_its_progress(tmp_path, isolated_home, monkeypatch):
     fill(tmp_path / "many" / "test", count=100, suffix=".bmp")
-    decoded, pixels = [], data._pixels
-    monkeypatch.setattr(data, "_pixels", lambda file: decoded.append(file) or pixels(file))
+    read, pixels = [], decoded._pixels
+    monkeypatch.setattr(decoded, "_pixels", lambda file: read.append(file) or pixels(file))
 
     def stop(share, sentence):
         assert share == 0 and sentence == "Reading images: 0 of 200"
@@ -518,7 +518,7 @@ def test_reading_can_be_stopped_from_its_progress(tmp_path, isolated_home, monke
 
     with pytest.raises(Cancelled):
         data.images("many", "test", tmp_path, stop)
-    assert len(decoded) < 200
+    assert len(read) < 200
     assert not (isolated_home / "intra-fusion-explorer").exists()
 
 

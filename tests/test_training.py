@@ -162,6 +162,10 @@ def test_the_card_of_a_cifar10_network_tells_its_accuracy(name, cifar10):
     assert measured.low - 0.005 <= card.accuracy <= measured.high + 0.005
 
 
+def test_every_network_ships():
+    assert tuple(zoo.shipped()) == tuple(zoo.NETWORKS)
+
+
 def test_assets_stay_small():
     total = sum(f.stat().st_size for f in zoo.WEIGHTS.parent.rglob("*") if f.is_file())
     assert total < 60e6

@@ -251,9 +251,7 @@ def _legend(step: Step) -> dict:
         text, places, words = "coefficient", [-1, 0, 1], ["≤ −1", "0", "≥ 1"]
     else:
         text, places, words = "share of the row's mass", [0, 0.5, 1], ["0", "50 %", "100 %"]
-    return dict(
-        tickvals=places, ticktext=words, title=dict(text=text, side="bottom", font_size=13)
-    )
+    return dict(tickvals=places, ticktext=words, title=dict(text=text, side="bottom", font_size=13))
 
 
 def _channels(count: int) -> str:

@@ -47,11 +47,6 @@ def draw() -> None:
     default = "vgg11_bn-cifar10" if here else "vgg11_bn-digits"
     notes = controls.read_link(default)
 
-    st.title("Intra-Fusion Explorer", anchor=False)
-    st.markdown(
-        "Plain pruning **deletes** the channels that matter least. Intra-Fusion **transports** "
-        "them onto the channels that stay, and keeps accuracy that pruning loses."
-    )
     for note in notes:
         st.info(note, icon=":material/link:")
     if trouble:
@@ -89,10 +84,11 @@ def page(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> N
     with left:
         st.subheader("Layers that shrink together", anchor=False)
         show_graph(loaded, choice)
-        show_sizes(loaded, choice, fused)
     with right:
         st.subheader("What it does to the accuracy", anchor=False)
         show_accuracy(loaded, choice, folder)
+    with left:
+        show_sizes(loaded, choice, fused)  # last: PyTorch takes a second to count the first time
 
 
 def decide(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> Step | None:
