@@ -34,12 +34,16 @@ st.html(
 
 # The pages import PyTorch, which takes seconds: until then the title is there, and the browser has
 # something to read.
-load_ahead()
-st.title("Intra-Fusion Explorer", anchor=False)
-st.markdown(
-    "Plain pruning **deletes** the channels that matter least. Intra-Fusion **transports** "
-    "them onto the channels that stay, and keeps accuracy that pruning loses."
-)
+with st.container():
+    load_ahead()
+    st.title("Intra-Fusion Explorer", anchor=False)
+    st.markdown(
+        "Plain pruning **deletes** the channels that matter least. Intra-Fusion **transports** "
+        "them onto the channels that stay, and keeps accuracy that pruning loses."
+    )
+    if "core" not in sys.modules:
+        with st.spinner("Starting PyTorch …"):
+            import core  # noqa: F401
 
 explorer = st.Page("views/explorer.py", title="Explorer", icon=":material/hub:", default=True)
 st.navigation([explorer], position="hidden").run()
