@@ -33,11 +33,15 @@ REFUSED = {
 }  # fmt: skip
 
 
+#: Everything, not a sample: half an hour, for whoever changes the graph or the surgery.
+EVERY_GROUP = bool(os.environ.get("EVERY_GROUP"))
+HELPED = ("googlenet", "inception_v3")
+NO_HELPERS = {"aux_logits": False, "init_weights": False}  # they help training and are not run
+
+
 def built(name: str, device: str = "meta"):
     """The network without trained weights, and the side of its images."""
-    more = {}
-    if name in ("googlenet", "inception_v3"):  # their helpers for training are not run
-        more = {"aux_logits": False, "init_weights": False}
+    more = NO_HELPERS if name in HELPED else {}
     # RegNet computes its widths with tensors; everything else can be built without numbers.
     device = "cpu" if name.startswith("regnet") else device
     with torch.device(device):
@@ -74,12 +78,9 @@ def shrunk(net, graph, kept):
 
 
 def some(groups) -> list[int]:
-    """Groups from the output to the input, evenly spaced; all of them if $EVERY_GROUP is set.
-
-    That takes half an hour: for whoever changes the graph or the surgery.
-    """
+    """Groups from the output to the input, evenly spaced; all of them if $EVERY_GROUP is set."""
     groups = list(groups)
-    step = 1 if os.environ.get("EVERY_GROUP") else max(1, len(groups) // ALONE)
+    step = 1 if EVERY_GROUP else max(1, len(groups) // ALONE)
     return groups[::step]
 
 
@@ -105,9 +106,7 @@ def test_all_groups_together_shrink(name):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    SMALLEST + LARGER
-    if os.environ.get("EVERY_GROUP")
-    else ("resnet18", "squeezenet1_1", "mobilenet_v3_small"),
+    SMALLEST + LARGER if EVERY_GROUP else ("resnet18", "squeezenet1_1", "mobilenet_v3_small"),
 )
 def test_each_group_alone_shrinks(name):
     check(name, alone=True)
@@ -136,16 +135,25 @@ def test_what_cannot_be_followed_is_refused_by_module_and_operation(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v3_small", "convnext_tiny"])
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    "name",
+    SMALLEST if EVERY_GROUP else ("squeezenet1_1", "mobilenet_v3_small", "convnext_tiny"),
+)
 def test_with_numbers_every_rule_of_the_two_runs(name):
+    """The first groups at 70 %; with $EVERY_GROUP all of them, at 30 % too."""
     torch.manual_seed(0)
-    net = torchvision.models.get_model(name, weights=None, num_classes=10).eval()
-    graph = core.trace(net, (3, 64, 64))
-    prepared, images = core.Prepared(net, graph), torch.randn(2, 3, 64, 64)
-    groups = tuple(range(min(6, len(graph.groups))))
-    for rule in ("select", "preserving"):
-        recipe = core.Recipe(groups=groups, sparsity=0.7, rule=rule)
-        out = core.compress(net, graph, recipe, prepared)
-        with torch.no_grad():
-            assert out.module(images).isfinite().all()
-        assert sum(p.numel() for p in out.module.parameters()) == left(net, graph, out.kept)
+    more = NO_HELPERS if name in HELPED else {}
+    net = torchvision.models.get_model(name, weights=None, num_classes=10, **more).eval()
+    side = 96 if name == "inception_v3" else 64
+    graph = core.trace(net, (3, side, side))
+    prepared, images = core.Prepared(net, graph), torch.randn(2, 3, side, side)
+    groups = tuple(range(len(graph.groups) if EVERY_GROUP else min(6, len(graph.groups))))
+    for sparsity in (0.3, 0.7) if EVERY_GROUP else (0.7,):
+        for rule in ("select", "preserving"):
+            recipe = core.Recipe(groups=groups, sparsity=sparsity, rule=rule)
+            out = core.compress(net, graph, recipe, prepared)
+            with torch.no_grad():
+                assert out.module(images).isfinite().all()
+            count = sum(p.numel() for p in out.module.parameters())
+            assert count == left(net, graph, out.kept)
