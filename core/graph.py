@@ -33,7 +33,10 @@ SMALL = 3 * 64 * 64
 
 
 def trace(module: nn.Module, input_shape: tuple[int, ...] = (3, 32, 32)) -> DependencyGraph:
-    """Find the groups of `module` by tracing it with torch.fx.
+    """Find the groups of `module` by tracing it with torch.fx, as it runs in evaluation mode.
+
+    Layers that only training runs (the auxiliary classifiers of GoogLeNet and Inception) stay as
+    they are and no longer fit what shrinks before them: build the network without them.
 
     Parameters
     ----------
