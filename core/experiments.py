@@ -42,28 +42,32 @@ class Bench:
         self.tested: ImageSet = images(self.row.images, "test")
         self._training: ImageSet | None = None
 
-    def training(self, rule: str) -> ImageSet | None:
-        """Training images for a rule that looks at some; their labels are not used."""
-        if not RULES[rule].images:
-            return None
-        if self._training is None:
-            self._training = images(self.row.images, "train")
-        return self._training
+    def looking(self, recipe: Recipe) -> tuple[Recipe, ImageSet | None]:
+        """The recipe, and the training images it looks at if its rule does; without labels."""
+        if not RULES[recipe.rule].images:
+            return recipe, None
+        self._training = self._training or images(self.row.images, "train")
+        return recipe.replace(data=self.row.images), self._training
+
+    def budgeted(self, recipe: Recipe, keep: float, spread: str) -> Recipe:
+        """The recipe with one sparsity a group, for a share of the weights."""
+        recipe, seen = self.looking(recipe)
+        return budget.budgeted(self.prepared, recipe, keep, "weights", spread, seen)
+
+    def small(self, recipe: Recipe) -> Compressed:
+        """The smaller network that a recipe makes."""
+        recipe, seen = self.looking(recipe)
+        return compress(self.module, self.graph, recipe, self.prepared, seen)
 
     def together(self, recipes: Iterable[Recipe]) -> list[Accuracy]:
         """The accuracy under each recipe; what comes before the first change runs once."""
-        smaller = [
-            compress(self.module, self.graph, one, self.prepared, self.training(one.rule)).module
-            for one in recipes
-        ]
+        smaller = [self.small(one).module for one in recipes]
         return accuracies(self.module, smaller, self.tested, self.limit)
 
     def compressed(self, recipe: Recipe) -> tuple[Compressed, Accuracy, float]:
         """The smaller network, its accuracy, and the processor seconds it took to make."""
         started = time.process_time()
-        out = compress(
-            self.module, self.graph, recipe, self.prepared, self.training(recipe.rule)
-        )  # fmt: skip
+        out = self.small(recipe)
         spent = time.process_time() - started
         return out, accuracy(out.module, self.tested, self.limit), spent
 
@@ -96,10 +100,7 @@ def lines(bench: Bench, options: argparse.Namespace) -> Iterator[str]:
     if options.table == "weights":
         for rule in rules:
             for spread in budget.SPREADS:
-                recipe = everything.replace(rule=rule)
-                recipe = budget.budgeted(
-                    bench.prepared, recipe, options.keep, "weights", spread, bench.training(rule)
-                )  # fmt: skip
+                recipe = bench.budgeted(everything.replace(rule=rule), options.keep, spread)
                 yield bench.line(f"{100 * options.keep:g} % of the weights, {spread}", recipe)
         return
     places = ["all"] if options.table == "all" else [(g.index,) for g in bench.graph.groups]

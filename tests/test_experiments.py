@@ -60,6 +60,21 @@ def test_a_share_of_the_weights_uniform_and_explained(capsys):
     assert all(float(line.split("|")[3]) <= 40.0 for line in lines[5:])
 
 
+def test_rules_that_look_at_images_get_training_images(capsys):
+    lines = told(capsys, "all", NAME, "--rules", "calibrated", "--images", "100", "--samples", "32")
+    net = core.load(NAME)
+    graph, recipe = (
+        core.trace(net),
+        core.Recipe("all", rule="calibrated", samples=32, data="digits"),
+    )
+    small = core.compress(net, graph, recipe, images=core.images("digits", "train")).module
+    assert str(core.accuracy(small, core.images("digits"), 100)) in lines[-1]
+    lines = told(
+        capsys, "weights", NAME, "--rules", "calibrated", "--images", "100", "--samples", "16"
+    )
+    assert len(lines) == 7
+
+
 def test_what_is_wrong_is_a_sentence(capsys):
     assert experiments.main(["all", NAME, "--rules", "magic", "--images", "20"]) == 1
     assert "no rule called 'magic'" in capsys.readouterr().err
