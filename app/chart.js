@@ -33,7 +33,7 @@ function open(parent) {
           : [];
         await Plotly.react(
           box,
-          figure.data,
+          [...figure.data, ...done.over],
           { ...figure.layout, ...fill(), font: { ...figure.layout.font, family } },
           { ...config, modeBarButtonsToAdd: buttons },
         );

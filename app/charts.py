@@ -9,7 +9,7 @@ component of Streamlit's second kind: `chart.js` beside this file hands the figu
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -33,11 +33,13 @@ def chart(
     alt: str,
     bar: bool = True,
     clicked: Callable[[object], None] | None = None,
+    over: Sequence[go.Scatter] = (),
 ) -> None:
     """Draw `figure`, as `as_json` gives it, under a key of its own; `alt` says what it shows.
 
     `bar` offers to zoom out, to fill the screen and to download. `clicked` is called with the
-    customdata of a point that was clicked.
+    customdata of a point that was clicked. `over`: traces that are drawn on top, such as marks of
+    what is chosen, so that the figure itself can be remembered without them.
     """
     told = {
         "plotly": script().name,
@@ -49,6 +51,7 @@ def chart(
             "toImageButtonOptions": DOWNLOAD,
         },
         "full": bar,
+        "over": [json.loads(trace.to_json()) for trace in over],
     }
     # As bytes: Streamlit would parse and sort a mapping again to tell one component from another.
     sent = f'{json.dumps(told)[:-1]}, "figure": {figure}}}'.encode()

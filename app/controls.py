@@ -67,11 +67,12 @@ ALWAYS = ("network", "group", "sparsity", "importance", "rule", "solver")
 
 @dataclass(frozen=True)
 class Choice:
-    """What the person has chosen: a network's name and a recipe for one of its groups."""
+    """What the person has chosen: a network, a recipe for one of its groups, perhaps a channel."""
 
     network: str
     group: int
     recipe: core.Recipe
+    channel: int | None = None
 
     @property
     def pruning(self) -> core.Recipe:
@@ -117,9 +118,10 @@ def read_link(default_network: str) -> list[str]:
         except ValueError:
             value = math.nan
         if not low <= value <= high:  # also if it is not a number
+            instead = "none" if default is None else default
             notes.append(
                 f"The link asks for {name} “{_shown(text)}”; it must lie between {low} and {high}. "
-                f"{default} is shown instead."
+                f"{instead} is shown instead."
             )
             value = default
         return value
@@ -148,7 +150,11 @@ def read_link(default_network: str) -> list[str]:
         state["group"] = number("group", 0, groups - 1, fallback, whole=True)
     else:
         state["group"] = 0
-    known = {*ALWAYS, *TABLES, *SETTINGS, "rounds", "seed", "embed", "embed_options"}
+    state["channel"] = None
+    if groups and "channel" in given:
+        width = cache.network(state["network"]).graph.groups[state["group"]].width
+        state["channel"] = number("channel", 0, width - 1, None, whole=True)
+    known = {*ALWAYS, *TABLES, *SETTINGS, "channel", "rounds", "seed", "embed", "embed_options"}
     for name in given:
         if name not in known:
             notes.append(f"The link holds “{_shown(name)}”, which means nothing here.")
@@ -171,6 +177,8 @@ def write_link(choice: Choice) -> None:
         "rule": recipe.rule,
         "solver": recipe.solver,
     }
+    if choice.channel is not None:
+        link["channel"] = str(choice.channel)
     for name in (*(name for name in TABLES if name not in ALWAYS), *SETTINGS, "rounds", "seed"):
         if (value := getattr(recipe, name)) != getattr(DEFAULT, name):
             link[name] = f"{value:g}" if isinstance(value, float) else str(value)
@@ -273,6 +281,7 @@ def pick_recipe(loaded: cache.Loaded) -> Choice:
             st.caption(TABLES["solver"][solver])
             for name in SOLVERS[solver].reads:
                 _slider(name)
+        channel = _pick_channel(loaded, int(group))
         with st.expander("More choices"):
             more = {name: _select(label, name) for name, label in MORE.items()}
             if "softmax" in (more["source"], more["target"]):
@@ -291,4 +300,34 @@ def pick_recipe(loaded: cache.Loaded) -> Choice:
     )  # fmt: skip
     if cache.sees_images(recipe):
         recipe = recipe.replace(data=zoo.network(loaded.name).images)
-    return Choice(loaded.name, int(group), recipe)
+    return Choice(loaded.name, int(group), recipe, channel)
+
+
+def _pick_channel(loaded: cache.Loaded, group: int) -> int | None:
+    """The channel to look at closely; another group's numbers mean other channels."""
+    state, opened = st.session_state, st.session_state["opened"]
+    before, now = state.get("channel_of"), (loaded.name, group)
+    first = opened["channel"] if before in (None, now) else None
+    if before not in (None, now):
+        state["channel"] = opened["channel"] = None
+    state["channel_of"] = now
+    chosen = st.number_input(
+        "Channel", 0, loaded.graph.groups[group].width - 1, first, 1, key="channel",
+        placeholder="none",
+        help="One channel to look at closely, in all pictures. Clicking it in a picture chooses "
+        "it, too.",
+    )  # fmt: skip
+    if chosen is None:
+        return None
+
+    def none() -> None:
+        state["channel"] = opened["channel"] = None
+
+    st.button("Look at no channel", on_click=none, type="tertiary", icon=":material/close:")
+    return int(chosen)
+
+
+def choose_channel(loaded: cache.Loaded, group: int, channel: object) -> None:
+    """Let a click in a picture choose a channel; what a browser sends is checked."""
+    if type(channel) is int and 0 <= channel < loaded.graph.groups[group].width:
+        st.session_state["channel"] = channel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import tomllib
 from pathlib import Path
@@ -171,6 +172,8 @@ def test_every_kind_of_choice_is_drawn_and_measured(no_images, choices):
         ("epsilon", "0", "epsilon"),
         ("seed", "1e9", "seed"),
         ("rounds", "99", "rounds"),
+        ("channel", "32", "channel"),
+        ("channel", "first", "channel"),
         ("keep", "by-hand", "keep"),
         ("share", "2", "share"),
         ("colour", "blue", "means nothing"),
@@ -230,6 +233,53 @@ def test_rounds_are_made_off_the_page_and_drawn_as_one(no_images):
     assert pruned.rounds == 3, "plain pruning gets as many rounds"
     told = fused.result["pruned"].accuracy
     assert told == core.accuracy(alone.module, core.images("digits"), batch=jobs.BATCH)
+
+
+def chosen_in(at: AppTest) -> list[str]:
+    """The figures that mark a chosen channel, by the first word of their alt texts."""
+    drawn = [json.loads(part.proto.bytes) for part in at.get("bidi_component") if part.proto.bytes]
+    return [one["alt"].split()[0] for one in drawn if one["over"]]
+
+
+def test_a_channel_is_looked_at_in_every_view(no_images):
+    at = opened(network="vgg11_bn-digits", group="6", sparsity="0.5", channel="3")
+    fine(at)
+    assert at.number_input(key="channel").value == 3 and link(at)["channel"] == "3"
+    assert chosen_in(at) == ["Transport", "PCA"]
+    assert "Channel 3" in [part.value for part in at.subheader]
+    assert re.search(r"number \d+ of 32 by importance", said(at))
+    assert any(alt.startswith("Filters as pictures. channel 3: 16 inputs") for alt in charts(at))
+    net = core.load("vgg11_bn-digits")
+    graph = core.trace(net)
+    plan = core.compress(net, graph, core.Recipe((6,))).plans[6]
+    heirs = at.dataframe[0].value
+    assert len(heirs) == int((plan.mass[3] > 0).sum())
+    next(button for button in at.button if button.label == "Look at no channel").click().run()
+    fine(at)
+    assert "channel" not in link(at) and chosen_in(at) == [] and len(charts(at)) == 4
+
+
+def test_another_group_forgets_the_channel(no_images):
+    at = opened(network="vgg11_bn-digits", group="6", channel="31")
+    at.selectbox(key="group").set_value(7).run()  # 16 channels
+    fine(at)
+    assert at.number_input(key="channel").value is None and "channel" not in link(at)
+    at.number_input(key="channel").set_value(9).run()
+    at.slider(key="percent").set_value(70).run()
+    fine(at)
+    assert link(at)["channel"] == "9", "the sparsity leaves the channel chosen"
+
+
+@pytest.mark.parametrize("rule", ["best", "repaired"])
+def test_a_channel_of_a_residual_stream_has_a_filter_of_every_producer(no_images, rule):
+    at = opened(network="resnet18-digits", group="6", sparsity="0.7", rule=rule, channel="1")
+    end = time.monotonic() + 60
+    while len(charts(at)) < 7 and time.monotonic() < end:
+        time.sleep(0.2)
+        at.run()
+    fine(at)
+    assert sum(alt.startswith("Filters") for alt in charts(at)) == 3
+    assert len(at.latex) == (3 if rule == "repaired" else 0)
 
 
 @pytest.mark.parametrize("rule", ["best", "regressed"])

@@ -109,6 +109,29 @@ def test_the_page_follows_slider_and_click(page):
     wait_for_link(page, r"group=2&sparsity=0\.7")
     page.locator("[aria-label*='Group 2, 128 channels'], [alt*='Group 2, 128 channels']").wait_for()
 
+    # Click a channel: every view then shows it, and the link remembers it.
+    page.get_by_text("PCA, until UMAP is ready").wait_for(state="detached")
+    place = page.evaluate(
+        """() => {
+            const chart = [...document.querySelectorAll('.js-plotly-plot')].find(
+                c => c._fullData.some(t => (t.name || '').startsWith('discarded')));
+            const trace = chart._fullData.find(t => t.name.startsWith('discarded'));
+            chart.scrollIntoView({block: 'center'});
+            const box = chart.getBoundingClientRect(), {xaxis, yaxis} = chart._fullLayout;
+            return [box.left + xaxis._offset + xaxis.d2p(trace.x[0]),
+                    box.top + yaxis._offset + yaxis.d2p(trace.y[0])];
+        }"""
+    )
+    page.mouse.click(*place)
+    wait_for_link(page, r"group=2&sparsity=0\.7.*channel=\d+")
+    number = re.search(r"channel=(\d+)", page.url)[1]
+    page.get_by_role("heading", name=f"Channel {number}", exact=True).wait_for()
+    page.locator(f"[aria-label^='Filters as pictures. channel {number}:']").wait_for()
+    page.wait_for_function(
+        """() => [...document.querySelectorAll('.js-plotly-plot')].filter(
+            c => (c._fullData || []).some(t => t.name === 'chosen')).length === 2"""
+    )
+
 
 def test_a_link_opens_the_same_view_on_another_machine(browser, address):
     context = browser.new_context(viewport={"width": 390, "height": 844})

@@ -139,6 +139,26 @@ def figure(step: Step, group: Group, mode: str, order: str = "structure") -> go.
     return chart
 
 
+def marks(step: Step, channel: int, mode: str, order: str = "structure") -> list[go.Scatter]:
+    """A frame around a channel's row, and around its column if it stays: trace "chosen"."""
+    rows, columns = arrangement(step, order)
+    kept = step.measures.kept.numpy()[columns]
+    y, right, down = int(np.flatnonzero(rows == channel)[0]), len(kept) - 0.5, len(rows) - 0.5
+    frames = [(-0.5, right, y - 0.5, y + 0.5)]
+    frames += [(x - 0.5, x + 0.5, -0.5, down) for x in np.flatnonzero(kept == channel).tolist()]
+    corners = [
+        ([a, b, b, a, a, None], [top, top, bottom, bottom, top, None])
+        for a, b, top, bottom in frames
+    ]
+    return [
+        go.Scatter(
+            name="chosen", mode="lines", line=dict(color=theme.CHOSEN[mode], width=2),
+            x=sum((x for x, _ in corners), []), y=sum((y for _, y in corners), []),
+            hoverinfo="skip", cliponaxis=False,
+        )
+    ]  # fmt: skip
+
+
 def alt(step: Step, group: Group) -> str:
     """What the figure shows, in words: for people who hear the page."""
     count, stay = group.width, len(step.measures.kept)

@@ -103,6 +103,33 @@ def figure(embedding: Embedding, step: Step, group: Group, mode: str) -> go.Figu
     return chart
 
 
+def marks(embedding: Embedding, step: Step, channel: int, mode: str) -> list[go.Scatter]:
+    """A ring around a channel, and lines to its heirs and from its parents: trace "chosen".
+
+    Heirs are the fused channels its mass goes to, parents, of one that stays, the channels whose
+    mass arrives there; for rules that guess, the channels it is guessed from.
+    """
+    before, kept = embedding.before, step.measures.kept.numpy()
+    after, share = embedding.after(step), shares(step)
+    pairs = [(channel, int(j)) for j in np.flatnonzero(share[channel] >= FAINT)]
+    for place in np.flatnonzero(kept == channel):
+        pairs += [(int(i), int(place)) for i in np.flatnonzero(share[:, place] >= FAINT)]
+    x, y = before[channel]
+    look = dict(color=theme.CHOSEN[mode], width=2.2)
+    chosen = [
+        go.Scatter(
+            name="chosen", x=[x], y=[y], mode="markers", hoverinfo="skip", showlegend=False,
+            marker=dict(symbol="circle-open", size=20, line_width=3, color=theme.CHOSEN[mode]),
+        )
+    ]  # fmt: skip
+    if step.plan is not None or guesses(step):
+        ends = np.array(pairs, int).reshape(-1, 2).T
+        lines = _lines(before, after, ends, look, 0.9)
+        lines.name = "chosen"
+        chosen.append(lines)
+    return chosen
+
+
 def alt(embedding: Embedding, step: Step, group: Group) -> str:
     """What the figure shows, in words: for people who hear the page."""
     stay = len(step.measures.kept)

@@ -12,6 +12,8 @@ import plotly.graph_objects as go
 DENSE = {"light": "#5B6470", "dark": "#AEB7C2"}
 PRUNED = {"light": "#C44E00", "dark": "#F28E3C"}
 FUSED = {"light": "#0072B2", "dark": "#56B4E9"}
+#: What the person has chosen: marked with frames and rings of this.
+CHOSEN = {"light": "#8A3FC7", "dark": "#C79BF2"}
 #: Lines and letters.
 INK = {"light": "#1F2933", "dark": "#E8ECF1"}
 FAINT = {"light": "#C9CFD6", "dark": "#4A5361"}

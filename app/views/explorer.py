@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from app import cache, controls, jobs
+from app import cache, channel_text, controls, jobs
 from app.charts import as_json, chart
 from app.figures import accuracy as accuracy_figure
+from app.figures import filters as filters_figure
 from app.figures import graph as graph_figure
 from app.figures import plan as plan_figure
 from app.figures import scatter as scatter_figure
-from core import data, download, zoo
+from core import channel, data, download, zoo
 from core.compress import Step
 from core.errors import DataMissing, ExplorerError, Unsupported
 
@@ -87,6 +88,8 @@ def page(loaded: cache.Loaded, choice: controls.Choice, folder: str | None) -> N
     with right:
         st.subheader("What it does to the accuracy", anchor=False)
         show_accuracy(loaded, choice, folder)
+    if choice.channel is not None:
+        show_channel(loaded, choice, fused, choice.channel)
     with left:
         show_sizes(loaded, choice, fused)  # last: PyTorch takes a second to count the first time
 
@@ -120,15 +123,17 @@ def live(job: jobs.Job, every: float, draw: Callable[[str], None]) -> None:
     """Draw a part of the page again and again while a job runs, and the whole page at its end.
 
     `draw` is given the theme to draw in. The browser tells its theme only after the first run, so
-    a part that finds it changed has the whole page drawn again.
+    a part that finds it changed has the whole page drawn again; so does one in which a channel was
+    clicked, for other parts show it, too.
     """
     polling, drawn_in = job.running, mode()
+    channel_drawn = st.session_state.get("channel")
 
     def part() -> None:
         ended = polling and not job.running
         job.look()
         draw(drawn_in)
-        if ended or mode() != drawn_in:
+        if ended or mode() != drawn_in or st.session_state.get("channel") != channel_drawn:
             st.rerun()
 
     st.fragment(part, run_every=every if polling else None)()
@@ -163,7 +168,11 @@ def show_graph(loaded: cache.Loaded, choice: controls.Choice) -> None:
 def show_plan(loaded: cache.Loaded, choice: controls.Choice, step: Step) -> None:
     group, plan = loaded.graph.groups[choice.group], step.plan
     picture = cache.plan_picture(loaded, choice.group, step, mode())
-    chart(picture, "plan", plan_figure.alt(step, group))
+    over = [] if choice.channel is None else plan_figure.marks(step, choice.channel, mode())
+    chart(
+        picture, "plan", plan_figure.alt(step, group), over=over,
+        clicked=lambda at: click(loaded, choice, at, 0),
+    )  # fmt: skip
     captions(plan_figure.caption(step, group))
     if plan is not None and not plan.converged:
         st.warning(
@@ -172,6 +181,49 @@ def show_plan(loaded: cache.Loaded, choice: controls.Choice, step: Step) -> None
             f"{max(plan.source_error, plan.target_error):.1e}. Choose a larger ε or the exact "
             "solver."
         )
+
+
+def click(loaded: cache.Loaded, choice: controls.Choice, at: object, place: int) -> None:
+    """Choose the channel that was clicked, which the point's customdata tell in this place."""
+    if isinstance(at, list) and len(at) > place:
+        controls.choose_channel(loaded, choice.group, at[place])
+
+
+# -- one channel ----------------------------------------------------------------------------------
+
+
+def show_channel(loaded: cache.Loaded, choice: controls.Choice, step: Step, number: int) -> None:
+    """One channel: where it stands, what it is made with, where its mass goes, what it becomes."""
+    told = channel.channel(loaded.prepared, choice.recipe, choice.group, step, number)
+    st.subheader(f"Channel {number}", anchor=False)
+    st.markdown(channel_text.fate(told))
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        tables = (channel_text.HEIRS, told.heirs), (channel_text.PARENTS, told.parents)
+        for title, ties in tables:
+            if ties:
+                st.markdown(title[step.plan is not None])
+                st.dataframe(channel_text.table(ties), hide_index=True, width="stretch")
+    with right:
+        sums = {}
+        stays = number if told.place is not None else next((t.channel for t in told.heirs), None)
+        if step.plan is not None and stays is not None:
+            sums = channel.fused(loaded.prepared, choice.group, step, stays)
+        for layer, own in told.filters.items():
+            filters = {f"channel {number}": own}
+            if layer in sums:
+                if stays != number:
+                    heir = channel.filters(
+                        loaded.prepared.folded, loaded.graph, choice.group, stays
+                    )  # fmt: skip
+                    filters[f"heir {stays}"] = heir[layer]
+                filters[f"fused, in the place of {stays}"] = sums[layer].total
+            st.markdown(f"**{layer}**")
+            picture = as_json(filters_figure.figure(filters, mode()))
+            chart(picture, f"filters {layer}", filters_figure.alt(filters), bar=False)
+            if layer in sums:
+                st.latex(channel_text.formula(sums[layer]))
+        captions(filters_figure.caption(filters))
 
 
 # -- the accuracy ---------------------------------------------------------------------------------
@@ -287,7 +339,13 @@ def show_scatter(loaded: cache.Loaded, choice: controls.Choice, step: Step) -> N
         except Unsupported as error:  # the rest of the page needs no picture of the channels
             st.info(str(error), icon=":material/scatter_plot:")
             return
-        chart(drawn, "scatter", scatter_figure.alt(picture, step, group))
+        over = []
+        if choice.channel is not None:
+            over = scatter_figure.marks(picture, step, choice.channel, drawn_in)
+        chart(
+            drawn, "scatter", scatter_figure.alt(picture, step, group), over=over,
+            clicked=lambda at: click(loaded, choice, at, 1),
+        )  # fmt: skip
         captions(scatter_figure.caption(picture, step, group))
         if job.running:
             st.caption(":material/hourglass: PCA, until UMAP is ready.")
