@@ -16,7 +16,7 @@ from app.plotly_script import load_ahead  # noqa: E402
 
 st.set_page_config(
     page_title="Intra-Fusion Explorer",
-    page_icon=":material/hub:",
+    page_icon=str(ROOT / "assets" / "icon.svg"),  # a named icon would be fetched from the internet
     layout="wide",
     initial_sidebar_state="auto",
     menu_items={"About": "Pruning by optimal transport (Theus et al., ICLR 2024), live."},
@@ -45,5 +45,5 @@ with st.container():
         with st.spinner("Starting PyTorch …"):
             import core  # noqa: F401
 
-explorer = st.Page("views/explorer.py", title="Explorer", icon=":material/hub:", default=True)
+explorer = st.Page("views/explorer.py", title="Explorer", default=True)
 st.navigation([explorer], position="hidden").run()

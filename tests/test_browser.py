@@ -46,11 +46,15 @@ def page(browser, address, request):
     )
     page = context.new_page()
     page.set_default_timeout(90_000)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     page.goto(address)
     page.get_by_text("The channels, before and after").wait_for()
     page.locator(".js-plotly-plot").first.wait_for()
     yield page
     assert page.get_by_text("Traceback").count() == 0
+    outside = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
+    assert not outside, "the page works without a network and tells nobody that it is open"
     context.close()
 
 
