@@ -242,3 +242,23 @@ def test_coefficients_are_drawn_with_their_signs(digits):
     shares = plan.shares(step)
     np.testing.assert_allclose(shares.sum(1), 1)
     assert not any("deleted" in note.text for note in chart.layout.annotations)
+
+
+@pytest.mark.parametrize("order", plan.ORDERS)
+def test_a_chosen_channel_is_framed_where_its_row_and_column_are(order):
+    net = core.load("vgg11_bn-digits")
+    prepared = core.Prepared(net, core.trace(net))
+    step = plan_group(prepared, 6, core.Recipe((6,), 0.6))
+    rows, columns = plan.arrangement(step, order)
+    kept = step.measures.kept.numpy()[columns].tolist()
+    for channel in range(32):
+        (frame,) = plan.marks(step, channel, "light", order)
+        middle = rows.tolist().index(channel)
+        x, y = frame.x, frame.y
+        assert (min(y[:5]), max(y[:5])) == (middle - 0.5, middle + 0.5)
+        assert (min(x[:5]), max(x[:5])) == (-0.5, len(kept) - 0.5)
+        assert (len(x) == 12) == (channel in kept)
+        if channel in kept:
+            column = kept.index(channel)
+            assert (min(x[6:11]), max(x[6:11])) == (column - 0.5, column + 0.5)
+            assert (min(y[6:11]), max(y[6:11])) == (-0.5, 31.5)

@@ -203,3 +203,22 @@ def test_what_not_to_read_into_umap_is_said(drawn):
     _, caution = scatter.caption(umap, step, group)
     assert "sizes, gaps and axes don't" in caution and "original space" in caution
     assert "variance" not in scatter.alt(umap, step, group)
+
+
+def test_a_chosen_channel_has_a_ring_and_lines_to_heirs_and_from_parents():
+    net = core.load("vgg11_bn-digits")
+    prepared = core.Prepared(net, core.trace(net))
+    recipe = core.Recipe((6,), 0.6)
+    step, picture = plan_group(prepared, 6, recipe), embed(prepared, 6, recipe)
+    kept, after = step.measures.kept.tolist(), picture.after(step)
+    for channel in range(32):
+        ring, lines = scatter.marks(picture, step, channel, "light")
+        assert [ring.x[0], ring.y[0]] == picture.before[channel].tolist()
+        pairs = {(channel, j) for j in range(len(kept)) if step.plan.mass[channel, j] > 1e-6}
+        if channel in kept:
+            place = kept.index(channel)
+            pairs |= {(i, place) for i in range(32) if step.plan.mass[i, place] > 1e-6}
+        wanted = {(*picture.before[i].tolist(), *after[j].tolist()) for i, j in pairs}
+        x, y = np.reshape(lines.x, (-1, 3)), np.reshape(lines.y, (-1, 3))
+        found = {tuple(map(float, (a[0], b[0], a[1], b[1]))) for a, b in zip(x, y, strict=True)}
+        assert found == wanted
