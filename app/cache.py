@@ -24,9 +24,9 @@ from app.charts import as_json
 from app.figures import graph as graph_figure
 from app.figures import plan as plan_figure
 from app.figures import scatter as scatter_figure
+from app.link import sees_images
 from core import data, embedding, zoo
 from core.compress import Step, outline, plan_group
-from core.importance import IMPORTANCES
 from core.measures import KEEPS
 from core.projection import RULES
 
@@ -59,11 +59,6 @@ def network(name: str) -> Loaded:
 def step(loaded: Loaded, index: int, recipe: core.Recipe) -> Step:
     """What is decided for one group; the smaller network itself is made where it is measured."""
     return plan_group(loaded.prepared, index, recipe)
-
-
-def sees_images(recipe: core.Recipe) -> bool:
-    """Whether images choose something: then they come from the training split."""
-    return IMPORTANCES[recipe.importance].needs != "nothing" or RULES[recipe.rule].images
 
 
 def takes_long(recipe: core.Recipe) -> bool:

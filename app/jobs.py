@@ -17,6 +17,7 @@ from contextlib import contextmanager
 
 import torch
 
+from app.language import ENGLISH, Texts
 from core.data import ImageSet
 from core.errors import Cancelled, ExplorerError
 from core.evaluate import Accuracy, check_classes, count_right
@@ -244,7 +245,7 @@ def milestones(total: int) -> list[int]:
     return [*(step for step in FIRST_STEPS if step < total), *later, total]
 
 
-def measuring(tallies: Callable[[Job], dict[str, Tally]]) -> Job:
+def measuring(tallies: Callable[[Job], dict[str, Tally]], say: Texts = ENGLISH) -> Job:
     """A job that brings tallies to the end of their images, all at the same pace.
 
     `tallies` is called in the worker, for reading the images may take a while; what it returns is
@@ -259,10 +260,11 @@ def measuring(tallies: Callable[[Job], dict[str, Tally]]) -> Job:
         for until in milestones(total):
             for name, tally in racing.items():
                 counted = min(one.total for one in racing.values())
-                job.report(counted / total, f"{counted:,} of {total:,} images, now {name}")
+                told = say("accuracy.progress", counted=counted, total=total, name=name)
+                job.report(counted / total, told)
                 job.leave_if_unseen()
                 tally.advance(until, job.hold)
-        job.report(1.0, f"all {total:,} images")
+        job.report(1.0, say("accuracy.all", total=total))
         return racing
 
     return Job(work)

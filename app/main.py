@@ -13,6 +13,7 @@ if str(ROOT) not in sys.path:
 import streamlit as st  # noqa: E402
 
 from app.plotly_script import load_ahead  # noqa: E402
+from app.speech import speech  # noqa: E402
 
 st.set_page_config(
     page_title="Intra-Fusion Explorer",
@@ -37,12 +38,9 @@ st.html(
 with st.container():
     load_ahead()
     st.title("Intra-Fusion Explorer", anchor=False)
-    st.markdown(
-        "Plain pruning **deletes** the channels that matter least. Intra-Fusion **transports** "
-        "them onto the channels that stay, and keeps accuracy that pruning loses."
-    )
+    st.markdown(speech()("main.lead"))
     if "core" not in sys.modules:
-        with st.spinner("Starting PyTorch …"):
+        with st.spinner(speech()("main.starting")):
             import core  # noqa: F401
 
 explorer = st.Page("views/explorer.py", title="Explorer", default=True)

@@ -40,7 +40,8 @@ def link(at: AppTest) -> dict[str, str]:
 def said(at: AppTest) -> str:
     """All text of the page."""
     kinds = ("title", "subheader", "markdown", "caption", "info", "warning", "error", "success")
-    return "\n".join(str(part.value) for kind in kinds for part in getattr(at, kind))
+    told = (str(part.value) for kind in kinds for part in getattr(at, kind))
+    return "\n".join(told).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def fine(at: AppTest) -> None:
@@ -372,12 +373,12 @@ def _luminance(colour: str) -> float:
 @pytest.mark.slow
 def test_the_paper_gap_shows_in_the_page(cifar10):
     """Group 6 of VGG11-BN at 50 %, l1: pruning and `released` differ by tens of points."""
-    from app import controls
+    from app import link
 
     net = core.load("vgg11_bn-cifar10")
     graph = core.trace(net)
     recipe = core.Recipe(groups=(6,), sparsity=0.5, importance="l1", rule="released")
-    choice = controls.Choice("vgg11_bn-cifar10", 6, recipe)
+    choice = link.Choice("vgg11_bn-cifar10", 6, recipe)
     pruned, fused = (
         core.accuracy(core.compress(net, graph, one).module, cifar10, limit=1000)
         for one in (choice.pruning, choice.recipe)
