@@ -70,7 +70,7 @@ class Flattened(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 6, 1)
-        self.one, self.other = nn.Linear(54, 4), nn.Linear(54, 3)
+        self.one, self.other = nn.Linear(54, 4), nn.Linear(54, 4)
 
     def forward(self, x):
         flat = self.conv(x).flatten(1)
