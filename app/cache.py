@@ -11,7 +11,7 @@ import copy
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,10 +25,13 @@ from app.figures import graph as graph_figure
 from app.figures import plan as plan_figure
 from app.figures import scatter as scatter_figure
 from app.link import sees_images
-from core import data, embedding, zoo
+from core import channel, data, embedding, zoo
 from core.compress import Step, outline, plan_group
+from core.errors import Unsupported
 from core.measures import KEEPS
 from core.projection import RULES
+from core.regression import Refit
+from core.unexplained import Unexplained, unexplained
 
 #: Seconds that heavy work in the background leaves to the page to be drawn.
 AFTER_THE_PAGE = 2.0
@@ -103,6 +106,42 @@ def chosen_by(
         return None
     report(0.0, "Reading the training images")
     return images(recipe.data, folder, "train")
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """A closer look at what was decided for a group, for the channels one by one.
+
+    missed : what the next layers miss, None where that can't be known; `refusal` then says why.
+    weights : of the smaller network, batch norm folded in, of the layers that produce the group.
+    refits : `Compressed.refits`.
+    """
+
+    missed: Unexplained | None
+    refusal: str
+    weights: dict[str, torch.Tensor]
+    refits: Mapping[str, Refit]
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
+def examining(
+    name: str, index: int, recipe: core.Recipe, folder: str | None, _step: Step
+) -> jobs.Job:
+    """The job that looks closer at a group: `Examined`. `_step` is what was decided for it."""
+    loaded = network(name)
+
+    def work(job: jobs.Job) -> Examined:
+        job.hold()  # a slider on its way passes many values
+        smaller = compressed(loaded, recipe, folder, job.report)
+        weights = channel.folded(smaller.module, loaded.graph, index)
+        job.hold()
+        try:
+            told = unexplained(loaded.prepared, index, _step, recipe, smaller.refits)
+        except Unsupported as error:
+            return Examined(None, str(error), weights, smaller.refits)
+        return Examined(told, "", weights, smaller.refits)
+
+    return jobs.Job(work).start("examine")
 
 
 _compressed: OrderedDict[tuple, core.Compressed] = OrderedDict()

@@ -42,6 +42,7 @@ _pools = {
     "measure": _pool("measure", 2, 5),
     "decide": _pool("decide", 2, 0),
     "picture": _pool("picture", 1, 2),
+    "examine": _pool("examine", 1, 3),
     "download": _pool("download", 1, 2),
 }
 #: Seconds a page has to itself once it is drawn: the browser draws what it was sent.
