@@ -17,8 +17,14 @@ from plotly.colors import sample_colorscale
 
 from app.figures import theme
 from app.figures.order import (
-    DUST, FAINT, arrangement, coefficients, guesses, neighbourhood, shares,
-)  # fmt: skip
+    DUST,
+    FAINT,
+    arrangement,
+    coefficients,
+    guesses,
+    neighbourhood,
+    shares,
+)
 from app.language import ENGLISH, Texts
 from core.compress import Step
 from core.groups import Group
