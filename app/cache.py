@@ -23,7 +23,9 @@ from app import jobs
 from app.charts import as_json
 from app.figures import graph as graph_figure
 from app.figures import plan as plan_figure
+from app.figures import ribbons as ribbons_figure
 from app.figures import scatter as scatter_figure
+from app.language import ENGLISH, Texts
 from app.link import sees_images
 from core import channel, data, embedding, zoo
 from core.compress import Step, outline, plan_group
@@ -185,9 +187,13 @@ def graph_picture(loaded: Loaded, index: int, mode: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def plan_picture(loaded: Loaded, index: int, decided: Step, mode: str) -> str:
-    """The plan of a step, drawn."""
-    return as_json(plan_figure.figure(decided, loaded.graph.groups[index], mode))
+def plan_picture(
+    loaded: Loaded, index: int, decided: Step, mode: str, kind: str = "heatmap",
+    order: str = "structure", near: int | None = None, say: Texts = ENGLISH,
+) -> str:  # fmt: skip
+    """The plan of a step, drawn as `heatmap` or as `ribbons`."""
+    draw = ribbons_figure.figure if kind == "ribbons" else plan_figure.figure
+    return as_json(draw(decided, loaded.graph.groups[index], mode, order, near, say))
 
 
 @lru_cache(maxsize=64)
@@ -256,7 +262,7 @@ def umap(
             decided = step(loaded, index, recipe.replace(sparsity=left[0]))
             picture.settle(decided)
             job.hold()
-            plan_picture(loaded, index, decided, _mode)
+            plan_picture(loaded, index, decided, _mode, "heatmap", "structure", None, ENGLISH)
             scatter_picture(loaded, index, picture, decided, _mode)
             settle(picture, left[1:])
 
