@@ -34,12 +34,15 @@ def chart(
     bar: bool = True,
     clicked: Callable[[object], None] | None = None,
     over: Sequence[go.Scatter] = (),
+    zoom: str = "",
 ) -> None:
     """Draw `figure`, as `as_json` gives it, under a key of its own; `alt` says what it shows.
 
     `bar` offers to zoom out, to fill the screen and to download. `clicked` is called with the
     customdata of a point that was clicked. `over`: traces that are drawn on top, such as marks of
-    what is chosen, so that the figure itself can be remembered without them.
+    what is chosen, so that the figure itself can be remembered without them. `zoom` is the
+    title of a button to zoom with the wheel and move by dragging, if there is to be one; until it
+    is pressed the wheel scrolls the page. A double click shows everything again.
     """
     told = {
         "plotly": script().name,
@@ -49,8 +52,11 @@ def chart(
             "displayModeBar": "hover" if bar else False,
             "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
             "toImageButtonOptions": DOWNLOAD,
+            "scrollZoom": bool(zoom),
+            "doubleClick": "reset",
         },
         "full": bar,
+        "zoom": zoom,
         "over": [json.loads(trace.to_json()) for trace in over],
     }
     # As bytes: Streamlit would parse and sort a mapping again to tell one component from another.
