@@ -181,9 +181,15 @@ def size(name: str, kept: tuple[tuple[int, tuple[int, ...]], ...]) -> core.Size:
 
 
 @lru_cache(maxsize=64)
-def graph_picture(loaded: Loaded, index: int, mode: str) -> str:
+def graph_drawing(loaded: Loaded, index: int, fold: str) -> graph_figure.Drawing:
+    """What of the dependency graph is drawn where: the same for every sparsity."""
+    return graph_figure.arrange(loaded.graph, index, fold)
+
+
+@lru_cache(maxsize=64)
+def graph_picture(loaded: Loaded, index: int, fold: str, mode: str, say: Texts) -> str:
     """The dependency graph, drawn: the same for every sparsity. As JSON, like all pictures here."""
-    return as_json(graph_figure.figure(loaded.graph, index, mode))
+    return as_json(graph_figure.figure(graph_drawing(loaded, index, fold), mode, say=say))
 
 
 @lru_cache(maxsize=64)
@@ -220,7 +226,7 @@ def clear() -> None:
     """Forget everything, for tests."""
     st.cache_resource.clear()
     st.cache_data.clear()
-    for cached in (step, graph_picture, plan_picture, scatter_picture):
+    for cached in (step, graph_drawing, graph_picture, plan_picture, scatter_picture):
         cached.cache_clear()
     _compressed.clear()
     images.cache_clear()

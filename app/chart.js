@@ -10,6 +10,12 @@ const icon = {
   path: "M32 32h160v64H96v96H32zM320 32h160v160h-64V96h-96zM32 320h64v96h96v64H32zM416 320h64v160H320v-64h96z",
 };
 
+const magnifier = {
+  width: 512,
+  height: 512,
+  path: "M208 32a176 176 0 1 0 102 320l118 118 42-42-118-118A176 176 0 0 0 208 32zm0 60a116 116 0 1 1 0 232 116 116 0 0 1 0-232zM178 136h60v42h42v60h-42v42h-60v-42h-42v-60h42z",
+};
+
 // Numbers as Plotly's Python side sends them, a list or the bytes of an array.
 const kinds = {
   i1: Int8Array, u1: Uint8Array, i2: Int16Array, u2: Uint16Array, i4: Int32Array, u4: Uint32Array,
@@ -164,23 +170,32 @@ function open(parent) {
     const full = document.fullscreenElement === box;
     return { width: box.clientWidth, height: full ? window.innerHeight : box.wanted.figure.layout.height };
   };
+  // Axes are fixed until somebody asks to zoom: before that the wheel and a finger move the page.
+  const zoomed = ({ xaxis, yaxis }) =>
+    box.zooming && { dragmode: "pan", xaxis: { ...xaxis, fixedrange: false }, yaxis: { ...yaxis, fixedrange: false } };
+  const zoom = () => {
+    box.zooming = !box.zooming;
+    box.drawn = null; // again, though the figure is the same
+    box.draw();
+  };
   box.draw = async () => {
     if (box.drawing) return; // the last figure that was asked for is drawn at the end
     box.drawing = true;
     try {
       const Plotly = await script(box.wanted.plotly);
-      for (let done; done !== box.wanted && box.isConnected && box.clientWidth; ) {
-        done = box.wanted;
+      for (box.drawn = null; box.drawn !== box.wanted && box.isConnected && box.clientWidth; ) {
+        const done = (box.drawn = box.wanted);
         const { figure, config } = done;
         const family = getComputedStyle(box).fontFamily;
         const ink = figure.layout.template?.layout?.modebar?.color ?? "currentColor";
         const buttons = Object.entries(done.save.as).map((one) => saving(box, one, ink));
         if (done.full)
           buttons.push({ name: "full", title: done.full, icon, click: () => box.requestFullscreen() });
+        if (done.zoom) buttons.push({ name: "zoom", title: done.zoom, icon: magnifier, click: zoom });
         await Plotly.react(
           box,
           [...figure.data, ...done.over],
-          { ...figure.layout, ...fill(), font: { ...figure.layout.font, family } },
+          { ...figure.layout, ...zoomed(figure.layout), ...fill(), font: { ...figure.layout.font, family } },
           { ...config, modeBarButtonsToAdd: buttons },
         );
         if (!box.listens) {

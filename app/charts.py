@@ -37,13 +37,16 @@ def chart(
     bar: bool = True,
     clicked: Callable[[object], None] | None = None,
     over: Sequence[go.Scatter] = (),
+    zoom: str = "",
 ) -> None:
     """Draw `figure`, as `as_json` gives it, under a key of its own; `alt` says what it shows.
 
     `bar` offers to zoom out, to fill the screen and to download, as `intra-fusion-KEY`. `clicked`
     is called with the customdata of a point that was clicked, or reached with the arrow keys and
     chosen. `over`: traces that are drawn on top, such as marks of what is chosen, so that the
-    figure itself can be remembered without them.
+    figure itself can be remembered without them. `zoom` is the title of a button to zoom with the
+    wheel and move by dragging, if there is to be one; until it is pressed the wheel scrolls the
+    page. A double click shows everything again.
     """
     say = speech()
     told = {
@@ -53,10 +56,13 @@ def chart(
             "displaylogo": False,
             "displayModeBar": "hover" if bar else False,
             "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "toImage"],
+            "scrollZoom": bool(zoom),
+            "doubleClick": "reset",
             "locale": say.language,
             "locales": {say.language: _locale(say)},
         },
         "full": say("chart.full") if bar else None,
+        "zoom": zoom,
         "save": {
             "name": "intra-fusion-" + re.sub(r"[^\w.-]+", "-", key),
             "as": {kind: say("chart.save", kind=kind.upper()) for kind in FORMATS if bar},

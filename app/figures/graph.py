@@ -1,18 +1,23 @@
 """Draw a network's dependency graph: which layers put out the same channels, and who reads them.
 
-Where everything goes is decided in `app.figures.layout`; here it gets its colours, its letters and
-its words.
+Where everything goes is decided in `app.figures.layout`, what is folded in `app.figures.folding`;
+here it gets its colours and its letters. Its words stand in `app.figures.graph_words`, what a
+compression takes from the layers is laid over it by `app.figures.graph_marks`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import networkx as nx
 import plotly.graph_objects as go
 
-from app.figures import theme
-from app.figures.layout import MARGIN, NODE, SIDE, Layout, simplify
+from app.figures import folding, graph_words, theme
+from app.figures.layout import LAYERS, MARGIN, NODE, SIDE, Layout, simplify
+from app.language import ENGLISH, Texts
 from core.errors import RecipeError
-from core.graph import DependencyGraph, Group
+from core.extent import Extent, extents
+from core.groups import DependencyGraph, Group
 
 #: Okabe & Ito's hues, darkened for white paper and lightened for dark: (light, dark). The blue and
 #: the vermilion, which mean fused and pruned elsewhere, come late.
@@ -28,17 +33,71 @@ HUES = (
 #: The plot's width on a phone, for which the labels are placed; a wider one has more room.
 NARROW = 350
 
-#: Other markers' and letters' sizes in pixels.
-PRODUCER, JOINT, TEXT, SMALL = 26, 15, 12, 11
+#: Sizes in pixels: of joints, of letters; of a box, half its width on a phone and half its height.
+JOINT, TEXT, SMALL = 15, 12, 11
+HALF, TALL = 10, 13
+#: How far the sheets of a stack lie behind each other, in pixels.
+SHEET = 3
 
 SYMBOLS = {
-    "conv": "circle", "linear": "square", "add": "circle",
+    "conv": "circle", "linear": "square", "add": "circle", "concat": "circle", "fold": "square",
     "input": "triangle-right", "output": "diamond",
 }  # fmt: skip
-WORDS = {
-    "conv": "convolution", "linear": "linear layer", "add": "addition",
-    "input": "input of the network", "output": "output of the network",
-}  # fmt: skip
+CLEAR = "rgba(0,0,0,0)"
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A graph as it is drawn for a choice: its nodes, their places, the sizes of its layers."""
+
+    graph: DependencyGraph
+    chosen: int | None
+    simple: nx.DiGraph
+    layout: Layout
+    sizes: dict[str, Extent]
+
+    @property
+    def group(self) -> Group | None:
+        return None if self.chosen is None else self.graph.groups[self.chosen]
+
+    @property
+    def half(self) -> float:
+        """Half the width of a box, in columns."""
+        return HALF * (self.layout.right + 2 * SIDE) / NARROW
+
+    def makes(self, name: str) -> bool:
+        """Whether the layer has rows for the chosen group's channels."""
+        return self.chosen is not None and self.chosen in self.simple.nodes[name]["makes"]
+
+    def reads(self, name: str) -> bool:
+        """Whether the layer, or one that is folded into the node, has columns for them."""
+        return self.chosen is not None and self.chosen in self.simple.nodes[name]["consumes"]
+
+    def boxed(self, name: str) -> bool:
+        """Whether the node is drawn as a box: as its weight matrix, or as a stack of layers."""
+        folded = self.simple.nodes[name]["kind"] == "fold"
+        return folded or self.makes(name) or self.reads(name)
+
+    def box(self, name: str) -> tuple[float, float, float, float]:
+        """Left, right, bottom and top of a node's box."""
+        x, y = self.layout.at[name]
+        return x - self.half, x + self.half, y - TALL, y + TALL
+
+
+def arrange(graph: DependencyGraph, chosen: int | None, fold: str = "auto") -> Drawing:
+    """Decide what is drawn where. `fold` is "auto", "folded" or "unfolded".
+
+    Raises
+    ------
+    RecipeError
+        If there is no group `chosen`.
+    """
+    if chosen is not None and not 0 <= chosen < len(graph.groups):
+        raise RecipeError(
+            f"There is no group {chosen}; this network has groups 0 to {len(graph.groups) - 1}."
+        )
+    simple = folding.arranged(simplify(graph), chosen, fold)
+    return Drawing(graph, chosen, simple, Layout(simple), extents(graph))
 
 
 def positions(simple: nx.DiGraph) -> dict[str, tuple[float, float]]:
@@ -46,73 +105,31 @@ def positions(simple: nx.DiGraph) -> dict[str, tuple[float, float]]:
     return Layout(simple).at
 
 
-def figure(
-    graph: DependencyGraph, chosen: int | None, mode: str, height: int | None = None
-) -> go.Figure:
+def figure(drawn: Drawing, mode: str, height: int | None = None, say: Texts = ENGLISH) -> go.Figure:
     """The dependency graph, with one group brought out.
 
-    The layers that produce the `chosen` group are filled, larger and ringed, those that consume it
-    are hollow, and the way of its channels is drawn in its colour; without a choice every layer is
-    filled. All nodes are one trace, "layers", whose customdata is [group or -1, title] for each.
-    `mode` is "light" or "dark"; `height` in pixels is chosen to fit unless given.
-
-    Raises
-    ------
-    RecipeError
-        If there is no group `chosen`.
+    The layers of the chosen group are drawn as their weight matrices: those that produce its
+    channels as filled boxes, those that consume them as outlined ones, and the way of the channels
+    in the group's colour; without a choice every layer is filled. All nodes are one trace,
+    "layers", whose customdata is [group or -1, title] for each. `mode` is "light" or "dark";
+    `height` in pixels is chosen to fit unless given.
     """
-    _group(graph, chosen)
-    simple = simplify(graph)
-    layout = Layout(simple)
-    drawn = go.Figure(
-        [
-            *_edges(simple, layout, chosen, mode),
-            _nodes(graph, simple, layout, chosen, mode),
-        ]
+    layout = drawn.layout
+    chart = go.Figure(
+        [*_edges(drawn, mode), *_boxes(drawn, mode), _nodes(drawn, mode, say)]
     )
     natural = round(layout.top - layout.bottom) + 16  # both margins
     squeezed = height is not None and height < 0.95 * natural
     theme.layout(
-        drawn, mode, height or natural,
-        annotations=[
-            *_sizes(simple, layout, mode), *_labels(simple, layout, chosen, mode, squeezed)
-        ],
+        chart, mode, height or natural,
+        annotations=[*_sizes(drawn, mode), *_labels(drawn, mode, squeezed)],
         dragmode=False, hovermode="closest",
+        # What somebody has zoomed to stays, as long as the same nodes are drawn.
+        uirevision=f"{len(drawn.simple)} {layout.bottom}",
     )  # fmt: skip
-    drawn.update_xaxes(visible=False, fixedrange=True, range=[-SIDE, layout.right + SIDE])
-    drawn.update_yaxes(visible=False, fixedrange=True, range=[layout.bottom, layout.top])
-    return drawn
-
-
-def alt(graph: DependencyGraph, chosen: int | None) -> str:
-    """What the figure shows, in words: for people who hear the page."""
-    text = f"Dependency graph of {len(graph.layers)} layers in {len(graph.groups)} groups."
-    group = _group(graph, chosen)
-    if group is None:
-        return text + " No group is chosen."
-    return (
-        f"{text} Group {group.index}, {group.width} channels, is produced by "
-        f"{_listed(group.producers)} and consumed by {_listed(group.consumers)}."
-    )
-
-
-def caption(graph: DependencyGraph, chosen: int | None) -> tuple[str, str]:
-    """What the figure shows, and what not to read into it: a sentence each."""
-    group = _group(graph, chosen)
-    shows = (
-        "Layers from input to output, row by row; the number in a layer is the group of channels "
-        "it puts out, and layers with the same number must shrink together"
-    )
-    if group is not None:
-        shows += (
-            f": the filled, ringed ones produce the {group.width} channels of group {group.index}, "
-            "the hollow ones consume them"
-        )
-    caution = (
-        "Distances and heights of arcs mean nothing, and colours repeat: only the numbers say "
-        "which layers belong together."
-    )
-    return shows + ".", caution
+    chart.update_xaxes(visible=False, fixedrange=True, range=[-SIDE, layout.right + SIDE])
+    chart.update_yaxes(visible=False, fixedrange=True, range=[layout.bottom, layout.top])
+    return chart
 
 
 def colour(group: int, mode: str) -> str:
@@ -120,28 +137,13 @@ def colour(group: int, mode: str) -> str:
     return HUES[group % len(HUES)][mode == "dark"]
 
 
-def _group(graph: DependencyGraph, chosen: int | None) -> Group | None:
-    if chosen is None:
-        return None
-    if not 0 <= chosen < len(graph.groups):
-        raise RecipeError(
-            f"There is no group {chosen}; this network has groups 0 to {len(graph.groups) - 1}."
-        )
-    return graph.groups[chosen]
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
-
-
 # -- what is drawn --------------------------------------------------------------------------------
 
 
-def _edges(simple: nx.DiGraph, layout: Layout, chosen: int | None, mode: str) -> list[go.Scatter]:
+def _edges(drawn: Drawing, mode: str) -> list[go.Scatter]:
     """The edges that carry the chosen group's channels are a trace of their own, on top."""
-    plain = _blend(theme.DENSE[mode], mode, 0.7)
-    wanted = [("edges", False, plain)]
+    simple, chosen = drawn.simple, drawn.chosen
+    wanted = [("edges", False, _blend(theme.DENSE[mode], mode, 0.7))]
     if chosen is not None:
         wanted.append(("chosen edges", True, colour(chosen, mode)))
     traces = []
@@ -151,14 +153,20 @@ def _edges(simple: nx.DiGraph, layout: Layout, chosen: int | None, mode: str) ->
         size, standoff = [], []
         for u, v in simple.edges:
             carries = chosen is not None and simple.nodes[u]["group"] == chosen
+            if simple.nodes[u]["kind"] == "concat":
+                carries = drawn.reads(v)
             if carries is not ours:
                 continue
-            points = layout.course(u, v)
+            points = drawn.layout.course(u, v)
+            radius, arrow = _size(simple.nodes[v]) / 2 + 1, len(points) - 1
+            if drawn.boxed(v):
+                points, radius = _entering(points, drawn.box(v)), 2
+                arrow = len(points) - 2
             x += [point[0] for point in points] + [None]
             y += [point[1] for point in points] + [None]
-            size += [0] * (len(points) - 1) + [9 if ours else 7, 0]
-            radius = _size(simple.nodes[v], chosen) / 2 + 1
-            standoff += [0] * (len(points) - 1) + [radius, 0]
+            at = [place == arrow for place in range(len(points))] + [False]
+            size += [(9 if ours else 7) * here for here in at]
+            standoff += [radius * here for here in at]
         traces.append(
             go.Scatter(
                 x=x, y=y, name=name, mode="lines+markers", hoverinfo="skip",
@@ -173,27 +181,95 @@ def _edges(simple: nx.DiGraph, layout: Layout, chosen: int | None, mode: str) ->
     return traces
 
 
-def _nodes(
-    graph: DependencyGraph, simple: nx.DiGraph, layout: Layout, chosen: int | None, mode: str
-) -> go.Scatter:
-    nodes = [simple.nodes[name] for name in simple.nodes]
-    looks = [_look(node, chosen, mode) for node in nodes]
+def _entering(
+    points: list[tuple[float, float]], box: tuple[float, float, float, float]
+) -> list[tuple[float, float]]:
+    """A course with one more point: where it enters the box in whose middle it ends."""
+    left, right, low, high = box
+    at = len(points) - 2
+    while at and left < points[at][0] < right and low < points[at][1] < high:
+        at -= 1
+    (ux, uy), (vx, vy) = points[at], points[-1]
+    shares = [(edge - ux) / (vx - ux) for edge in (left, right) if ux != vx]
+    shares += [(edge - uy) / (vy - uy) for edge in (low, high) if uy != vy]
+    inside = [share for share in shares if 0 <= share < 1]
+    share = max(
+        (s for s in inside if _holds(box, ux + s * (vx - ux), uy + s * (vy - uy))), default=0
+    )
+    return [*points[: at + 1], (ux + share * (vx - ux), uy + share * (vy - uy)), (vx, vy)]
+
+
+def _holds(box: tuple[float, float, float, float], x: float, y: float) -> bool:
+    left, right, low, high = box
+    return left - 1e-9 <= x <= right + 1e-9 and low - 1e-9 <= y <= high + 1e-9
+
+
+def outline(left: float, right: float, low: float, high: float) -> tuple[list, list]:
+    """A rectangle's corners and a gap, for a trace of many."""
+    return [left, right, right, left, left, None], [low, low, high, high, low, None]
+
+
+def _boxes(drawn: Drawing, mode: str) -> list[go.Scatter]:
+    """Boxes beneath the letters: the sheets of stacks, and what produces and consumes."""
+    own = None if drawn.chosen is None else colour(drawn.chosen, mode)
+    grey = _blend(theme.DENSE[mode], mode, 0.2)
+    looks = {  # who → fill, line, width
+        "sheets": (grey, theme.DENSE[mode], 1),
+        "stacks": (grey, theme.DENSE[mode], 1.5),
+        "reading stacks": (grey, own, 3.5),
+        "consumers": (theme.PAPER[mode], own, 3.5),
+        "producers": (own, theme.INK[mode], 2.5),
+    }
+    found: dict[str, list[tuple]] = {who: [] for who in looks}
+    aside = drawn.half * SHEET / HALF
+    for name, node in drawn.simple.nodes.items():
+        if not drawn.boxed(name):
+            continue
+        left, right, low, high = drawn.box(name)
+        if node["kind"] == "fold":
+            found["sheets"] += [
+                (left + n * aside / 2, right + n * aside / 2, low + n * SHEET, high + n * SHEET)
+                for n in (2, 1)
+            ]
+            who = "reading stacks" if drawn.reads(name) else "stacks"
+        else:
+            who = "producers" if drawn.makes(name) else "consumers"
+        found[who].append((left, right, low, high))
+    traces = []
+    for who, boxes in found.items():
+        if boxes:
+            fill, line, width = looks[who]
+            corners = [outline(*box) for box in boxes]
+            traces.append(
+                go.Scatter(
+                    x=[x for xs, _ in corners for x in xs], y=[y for _, ys in corners for y in ys],
+                    name=who, mode="lines", fill="toself", fillcolor=fill, hoverinfo="skip",
+                    line=dict(color=line, width=width),
+                )
+            )  # fmt: skip
+    return traces
+
+
+def _nodes(drawn: Drawing, mode: str, say: Texts) -> go.Scatter:
+    names = list(drawn.simple)
+    nodes = [drawn.simple.nodes[name] for name in names]
+    looks = [_look(drawn, name, mode) for name in names]
     return go.Scatter(
-        x=[layout.at[name][0] for name in simple.nodes],
-        y=[layout.at[name][1] for name in simple.nodes],
+        x=[drawn.layout.at[name][0] for name in names],
+        y=[drawn.layout.at[name][1] for name in names],
         name="layers",
         mode="markers+text",
-        text=[_inscription(node) for node in nodes],
+        text=[graph_words.inscription(node) for node in nodes],
         textfont=dict(
-            size=[TEXT + 2 * _produces(node, chosen) for node in nodes],
+            size=[_letters(drawn, name) for name in names],
             color=[look["text"] for look in looks],
         ),
-        customdata=[[-1 if n["group"] is None else n["group"], n["title"]] for n in nodes],
-        hovertext=[_hover(graph, node) for node in nodes],
+        customdata=[identity(node) for node in nodes],
+        hovertext=[graph_words.hover(drawn, name, {}, say) for name in names],
         hoverinfo="text",
         marker=dict(
             symbol=[SYMBOLS[node["kind"]] for node in nodes],
-            size=[_size(node, chosen) for node in nodes],
+            size=[_size(node) for node in nodes],
             color=[look["fill"] for look in looks],
             opacity=1,
             line=dict(
@@ -206,31 +282,36 @@ def _nodes(
     )
 
 
-def _produces(node: dict, chosen: int | None) -> bool:
-    return chosen is not None and node["kind"] in ("conv", "linear") and node["group"] == chosen
+def identity(node: dict) -> list:
+    """What a click on a node tells: its group, or -1, and its title."""
+    return [-1 if node["group"] is None else node["group"], node["title"]]
 
 
-def _size(node: dict, chosen: int | None) -> int:
-    if node["kind"] in ("add", "input", "output"):
-        return JOINT
-    return PRODUCER if _produces(node, chosen) else NODE
+def _letters(drawn: Drawing, name: str) -> int:
+    if drawn.simple.nodes[name]["kind"] == "fold":
+        return SMALL
+    return TEXT + 2 * drawn.makes(name)
 
 
-def _look(node: dict, chosen: int | None, mode: str) -> dict:
-    """Fill, outline and letters of one node.
+def _size(node: dict) -> int:
+    return NODE if node["kind"] in (*LAYERS, "fold") else JOINT
+
+
+def _look(drawn: Drawing, name: str, mode: str) -> dict:
+    """Fill, outline and letters of one node; what is boxed has its look from its box.
 
     Colours are mixed with the paper's instead of made transparent, so that no edge shines through.
     """
+    node, chosen = drawn.simple.nodes[name], drawn.chosen
     ink, paper = theme.INK[mode], theme.PAPER[mode]
+    if drawn.boxed(name):
+        letters = paper if drawn.makes(name) else ink
+        return dict(fill=CLEAR, line=CLEAR, width=0, text=letters)
     own = theme.DENSE[mode] if node["group"] is None else colour(node["group"], mode)
-    if node["kind"] == "add":
+    if node["kind"] in ("add", "concat"):
         ours = chosen is None or node["group"] == chosen
         line = own if ours else _blend(own, mode, 0.4)
         return dict(fill=paper, line=line, width=1.5, text=ink if ours else _blend(ink, mode, 0.7))
-    if _produces(node, chosen):
-        return dict(fill=own, line=ink, width=2.5, text=paper)
-    if chosen is not None and node["consumes"] == chosen:
-        return dict(fill=paper, line=colour(chosen, mode), width=3.5, text=ink)
     if chosen is None:
         return dict(fill=own, line=paper, width=1, text=paper)
     faded = _blend(own, mode, 0.35)
@@ -245,40 +326,20 @@ def _blend(one: str, mode: str, share: float) -> str:
     )
 
 
-def _inscription(node: dict) -> str:
-    if node["kind"] == "add":
-        return "+"
-    return "" if node["group"] is None else str(node["group"])
-
-
-def _hover(graph: DependencyGraph, node: dict) -> str:
-    shape = " × ".join(map(str, node["shape"]))
-    lines = [f"<b>{node['title']}</b>", f"{WORDS[node['kind']]}, puts out {shape}"]
-    if node["kind"] in ("input", "output"):
-        return "<br>".join(lines)
-    if node["group"] is None:
-        lines.append("no group: tied to the network's input or its classes")
-    else:
-        verb = "carries" if node["kind"] == "add" else "produces"
-        lines.append(f"{verb} group {node['group']}, {graph.groups[node['group']].width} channels")
-    if node["consumes"] is not None:
-        width = graph.groups[node["consumes"]].width
-        lines.append(f"consumes group {node['consumes']}, {width} channels")
-    return "<br>".join(lines)
-
-
-def _sizes(simple: nx.DiGraph, layout: Layout, mode: str) -> list[dict]:
+def _sizes(drawn: Drawing, mode: str) -> list[dict]:
     """Above the first layer that puts out pictures of a size, that size where it fits."""
+    layout = drawn.layout
     pitch = NARROW / (layout.right + 2 * SIDE)
     notes, before = [], (0, 0.0)  # the row and the end of the one before
     for place in layout.changes():
         name = layout.backbone[place]
-        size = "×".join(map(str, simple.nodes[name]["shape"][1:]))
+        size = "×".join(map(str, drawn.simple.nodes[name]["shape"][1:]))
         row, middle, wide = layout.row[name], layout.at[name][0] * pitch, 0.56 * SMALL * len(size)
         if notes and before[0] == row and middle - wide / 2 < before[1]:
             continue
         before = row, middle + wide / 2
-        notes.append(_note(layout.at[name], size, theme.DENSE[mode], SMALL, yshift=NODE / 2 + 11))
+        up = NODE / 2 + 11 + (4 if drawn.boxed(name) else 0)
+        notes.append(_note(layout.at[name], size, theme.DENSE[mode], SMALL, yshift=up))
     return notes
 
 
@@ -287,22 +348,20 @@ def _note(at: tuple[float, float], text: str, ink: str, size: int, **more) -> di
     return settings | dict(borderpad=0) | more
 
 
-def _labels(
-    simple: nx.DiGraph, layout: Layout, chosen: int | None, mode: str, squeezed: bool
-) -> list[dict]:
-    """Names of the chosen group's layers and of both ends, wherever they fit on a phone.
+def _labels(drawn: Drawing, mode: str, squeezed: bool) -> list[dict]:
+    """Names of the chosen group's layers, of what is folded and of both ends, where they fit.
 
     Below the backbone are two lines for them (one where rows are `squeezed` together, so that no
     name touches the connector); beside a layer in a lane is one.
     """
+    simple, layout = drawn.simple, drawn.layout
 
     def rank(name: str) -> int:
-        node = simple.nodes[name]
-        if _produces(node, chosen):
+        if drawn.makes(name):
             return 0
-        if chosen is not None and node["consumes"] == chosen:
+        if drawn.reads(name):
             return 1
-        return 2 if node["kind"] in ("input", "output") else 3
+        return 2 if simple.nodes[name]["kind"] in ("input", "output", "fold") else 3
 
     pitch = NARROW / (layout.right + 2 * SIDE)
     taken: dict[tuple[int, int], list[tuple[float, float]]] = {}  # (row, line) → stretches
@@ -313,9 +372,10 @@ def _labels(
     for name in sorted(simple.nodes, key=rank):
         if rank(name) == 3:
             break
-        node, (x, _), row = simple.nodes[name], layout.at[name], layout.row[name]
-        wide, middle = 0.47 * TEXT * len(node["title"]) + 3, (x + SIDE) * pitch
-        radius = _size(node, chosen) / 2
+        (x, _), row = layout.at[name], layout.row[name]
+        title = graph_words.label(simple.nodes[name])
+        wide, middle = 0.47 * TEXT * len(title) + 3, (x + SIDE) * pitch
+        radius = TALL if drawn.boxed(name) else _size(simple.nodes[name]) / 2
         shifts = {"center": 0, "left": -radius, "right": radius}
         lines = (-1,) if squeezed else (-1, -2)
         if name in layout.lane:
@@ -332,7 +392,7 @@ def _labels(
             ink = theme.INK[mode] if rank(name) < 2 else theme.DENSE[mode]
             notes.append(
                 _note(
-                    layout.at[name], node["title"], ink, TEXT,
+                    layout.at[name], title, ink, TEXT,
                     xanchor=anchor, xshift=shifts[anchor], yshift=up,
                 )
             )  # fmt: skip

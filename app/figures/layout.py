@@ -14,10 +14,14 @@ from itertools import pairwise
 
 import networkx as nx
 
-from core.graph import DependencyGraph
+from core.groups import CONSUMES, DependencyGraph
 
 #: What is drawn: all else is absorbed into the edges.
-KINDS = ("conv", "linear", "add", "input", "output")
+KINDS = ("conv", "linear", "add", "concat", "input", "output")
+#: Those of them that have weights.
+LAYERS = ("conv", "linear")
+#: What layers with weights, joints and ends are called where they have no module's name.
+SIGNS = {"add": "+", "concat": "‖"}
 #: What one row holds at most: more would touch each other on a phone.
 LONGEST_ROW = 12
 #: Heights in pixels: of the first lane above the backbone and of each further one, of an arc over
@@ -30,33 +34,56 @@ NODE = 22
 
 
 def simplify(graph: DependencyGraph) -> nx.DiGraph:
-    """The graph with one node a layer with weights, an addition, the input and the output.
+    """The graph with one node a layer with weights, an addition, a concatenation, and both ends.
 
     What lies between (batch norm, activations, pooling, flattening) is absorbed into the edges. A
     node's key is its name in the traced network; its attributes are `kind` (one of `KINDS`),
-    `title` (the module's path, "+" for an addition), `group` (index of the group of channels it
-    puts out, or None), `consumes` (of the group a layer reads, or None) and `shape`.
+    `title` (the module's path, "+" for an addition, "‖" for a concatenation), `group` (index of
+    the group of channels it puts out, or None), `makes` and `consumes` (indices of the groups whose
+    channels a layer has rows and columns for, rising) and `shape`. A concatenation that adds to
+    what an earlier one has put together reads that one, so that DenseNets read like ResNets.
     """
     simple = nx.DiGraph()
-    group_of = {node.name: node.group for node in graph.nodes}
+    makes, reads = _roles(graph)
     origins: dict[str, tuple[str, ...]] = {}  # operation → the kept nodes its value comes from
+    joined: dict[tuple[str, ...], str] = {}  # what concatenations put together → their names
     for node in graph.nodes:
         parents = tuple(dict.fromkeys(one for name in node.parents for one in origins[name]))
-        if node.kind not in KINDS:
+        if node.kind not in KINDS or (node.kind == "concat" and len(parents) < 2):
             origins[node.name] = parents
             continue
+        if node.kind == "concat":
+            joined[parents] = node.name
+            for end in range(len(parents) - 1, 1, -1):
+                if parents[:end] in joined:
+                    parents = (joined[parents[:end]], *parents[end:])
+                    break
         origins[node.name] = (node.name,)
-        consumes = group_of[node.parents[0]] if node.kind in ("conv", "linear") else None
+        layer = node.module if node.kind in LAYERS else None
         simple.add_node(
             node.name,
             kind=node.kind,
-            title="+" if node.kind == "add" else node.module or node.kind,
+            title=SIGNS.get(node.kind) or node.module or node.kind,
             group=node.group,
-            consumes=consumes,
+            makes=makes.get(layer, ()),
+            consumes=reads.get(layer, ()),
             shape=node.shape,
         )
         simple.add_edges_from((parent, node.name) for parent in parents)
     return simple
+
+
+def _roles(graph: DependencyGraph) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+    """By layer: the groups it has rows for (a depthwise convolution too), those it has columns for."""
+    makes: dict[str, tuple[int, ...]] = {}
+    reads: dict[str, tuple[int, ...]] = {}
+    for group in graph.groups:
+        for coupling in group.couplings:
+            found = reads if coupling.role == CONSUMES else makes
+            known = found.get(coupling.layer, ())
+            if group.index not in known:
+                found[coupling.layer] = (*known, group.index)
+    return makes, reads
 
 
 @dataclass(frozen=True)
@@ -82,6 +109,10 @@ class Layout:
         self.backbone: list[str] = nx.dag_longest_path(leading)
         self.place = {name: place for place, name in enumerate(self.backbone)}
         self.branches = self._branches()
+        #: Places before which the backbone may be cut: nothing bypasses the cut.
+        self.clean = self._clean()
+        #: The backbone cut where pictures get another size, as far as clean cuts allow.
+        self.stages = self._stages()
         self.rows = self._rows()
         self.row = {name: row for row, names in enumerate(self.rows) for name in names}
         self.right = max(map(len, self.rows)) - 1
@@ -117,26 +148,9 @@ class Layout:
         A row may end only where everything that bypasses the cut starts at its last node, so that
         no edge but the connector leads from one row to another.
         """
-        total = len(self.backbone)
-        if total <= LONGEST_ROW:
+        if len(self.backbone) <= LONGEST_ROW:
             return [self.backbone]
-        bypasses = [(branch.source, branch.target or 0) for branch in self.branches]
-        bypasses += [
-            (self.place[u], self.place[v])
-            for u, v in self.simple.edges
-            if u in self.place and v in self.place
-        ]
-        clean = [
-            cut
-            for cut in range(1, total)
-            if not any(source < cut - 1 and cut <= target for source, target in bypasses)
-        ]
-        cuts = {0}
-        for place in self.changes()[1:]:  # a change within a block moves to the block's start
-            cuts.add(max((cut for cut in clean if cut <= place), default=0))
-        edges = [*sorted(cuts), total]
-        stages = [range(start, stop) for start, stop in pairwise(edges)]
-        stages = [part for stage in stages for part in _shorter(stage, clean)]
+        stages = [part for stage in self.stages for part in _shorter(stage, self.clean)]
         longest = min(max(map(len, stages)), LONGEST_ROW)
         rows: list[range] = []
         for stage in stages:
@@ -145,6 +159,25 @@ class Layout:
             else:
                 rows.append(stage)
         return [self.backbone[row.start : row.stop] for row in rows]
+
+    def _clean(self) -> list[int]:
+        bypasses = [(branch.source, branch.target or 0) for branch in self.branches]
+        bypasses += [
+            (self.place[u], self.place[v])
+            for u, v in self.simple.edges
+            if u in self.place and v in self.place
+        ]
+        return [
+            cut
+            for cut in range(1, len(self.backbone))
+            if not any(source < cut - 1 and cut <= target for source, target in bypasses)
+        ]
+
+    def _stages(self) -> list[range]:
+        cuts = {0}
+        for place in self.changes()[1:]:  # a change within a block moves to the block's start
+            cuts.add(max((cut for cut in self.clean if cut <= place), default=0))
+        return [range(start, stop) for start, stop in pairwise([*sorted(cuts), len(self.backbone)])]
 
     def changes(self) -> list[int]:
         """Places on the backbone at which pictures get another size, the first one included."""

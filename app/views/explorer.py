@@ -79,7 +79,7 @@ def show(page: Page) -> None:
     with below_right:
         scatter.show(page, step)
     with left:
-        graph.show(page)
+        graph.show(page, step)
     with right:
         accuracy.show(page)
     channel.show(page, step)
