@@ -25,7 +25,7 @@ from app.figures import graph as graph_figure
 from app.figures import plan as plan_figure
 from app.figures import ribbons as ribbons_figure
 from app.figures import scatter as scatter_figure
-from app.language import ENGLISH, Texts
+from app.language import ENGLISH, Texts, texts
 from app.link import sees_images
 from core import channel, data, embedding, zoo
 from core.compress import Step, outline, plan_group
@@ -91,13 +91,25 @@ def deciding(name: str, index: int, recipe: core.Recipe, folder: str | None) -> 
     loaded = network(name)
 
     def work(job: jobs.Job) -> Step:
-        if needs_network(recipe):
-            return compressed(loaded, recipe, folder, job.report).steps[index]
-        seen = chosen_by(recipe, folder, job.report)
-        job.report(0.3, "Deciding what stays and where the rest goes")
-        return plan_group(loaded.prepared, index, recipe, seen, lambda: job.cancelled)
+        return decided_slowly(loaded, index, recipe, folder, job, job.report)
 
     return jobs.Job(work).start("decide")
+
+
+def decided_slowly(
+    loaded: Loaded,
+    index: int,
+    recipe: core.Recipe,
+    folder: str | None,
+    job: jobs.Job,
+    report: Callable[[float, str], None],
+) -> Step:
+    """What is decided for one group where `takes_long`; for workers."""
+    if needs_network(recipe):
+        return compressed(loaded, recipe, folder, report).steps[index]
+    seen = chosen_by(recipe, folder, report)
+    report(0.3, "Deciding what stays and where the rest goes")
+    return plan_group(loaded.prepared, index, recipe, seen, lambda: job.cancelled)
 
 
 def chosen_by(
@@ -202,12 +214,18 @@ def plan_picture(
     return as_json(draw(decided, loaded.graph.groups[index], mode, order, near, say))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=96)
 def scatter_picture(
-    loaded: Loaded, index: int, picture: embedding.Embedding, decided: Step, mode: str
+    loaded: Loaded,
+    index: int,
+    picture: embedding.Embedding,
+    decided: Step,
+    mode: str,
+    say: Texts = ENGLISH,
 ) -> str:
     """The channels before a step and after it, drawn."""
-    return as_json(scatter_figure.figure(picture, decided, loaded.graph.groups[index], mode))
+    group = loaded.graph.groups[index]
+    return as_json(scatter_figure.figure(picture, decided, group, mode, say))
 
 
 @lru_cache(maxsize=4)
@@ -235,47 +253,107 @@ def clear() -> None:
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def pca(name: str, index: int, recipe: core.Recipe) -> embedding.Embedding:
-    """The PCA picture of a group; `recipe` has sparsity 0, for one picture serves them all."""
+    """The PCA picture of a group; `recipe` is that of all pictures of it (`embedding.of_all`)."""
     return embedding.embed(network(name).prepared, index, recipe, "pca")
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def umap(
-    name: str,
-    index: int,
-    recipe: core.Recipe,
-    sparsities: tuple[float, ...] = (),
-    _mode: str = "light",
-) -> jobs.Job:
+def umap(name: str, index: int, recipe: core.Recipe) -> jobs.Job:
     """The job that fits the UMAP picture of a group, started when first asked for.
 
-    Once it can be drawn, the fused channels of `sparsities` are placed in it and both pictures of
-    each drawn, so that a slider has to wait for nothing; one at a time, for somebody may wait for
-    another group's. `_mode`: of whoever asked first.
+    `recipe` is that of all pictures of it (`embedding.of_all`): sparsities, rules and solvers share
+    one.
     """
     loaded = network(name)
 
     def work(job: jobs.Job) -> embedding.Embedding:
         job.pause(AFTER_THE_PAGE)
         job.report(0.0, "Fitting UMAP")
-        picture = embedding.embed(loaded.prepared, index, recipe, "umap")
-        settle(picture, sparsities)
-        return picture
-
-    def settle(picture: embedding.Embedding, left: tuple[float, ...]) -> None:
-        def place(job: jobs.Job) -> None:
-            job.hold()
-            decided = step(loaded, index, recipe.replace(sparsity=left[0]))
-            picture.settle(decided)
-            job.hold()
-            plan_picture(loaded, index, decided, _mode, "heatmap", "structure", None, ENGLISH)
-            scatter_picture(loaded, index, picture, decided, _mode)
-            settle(picture, left[1:])
-
-        if left:
-            jobs.Job(place).start("picture")
+        return embedding.embed(loaded.prepared, index, recipe, "umap")
 
     return jobs.Job(work).start("picture")
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def ahead(
+    name: str,
+    index: int,
+    recipe: core.Recipe,
+    sparsities: tuple[float, ...],
+    mode: str,
+    language: str,
+    _picture: embedding.Embedding,
+) -> None:
+    """Draw both pictures of these sparsities in the background, so that a slider waits for nothing.
+
+    One at a time, for somebody may wait for another group's. `_picture`: UMAP's, which all recipes
+    of a group share.
+    """
+    loaded, say = network(name), texts(language)
+
+    def draw(left: tuple[float, ...]) -> None:
+        def one(job: jobs.Job) -> None:
+            job.hold()
+            decided = step(loaded, index, recipe.replace(sparsity=left[0]))
+            _picture.after(decided)
+            job.hold()
+            plan_picture(loaded, index, decided, mode)
+            scatter_picture(loaded, index, _picture, decided, mode, say)
+            draw(left[1:])
+
+        if left:
+            jobs.Job(one).start("picture")
+
+    draw(sparsities)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """What the page shows of the channels at one sparsity: what is decided, and the figure."""
+
+    sparsity: float
+    decided: Step
+    drawn: str
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def frames(
+    name: str,
+    index: int,
+    recipe: core.Recipe,
+    sparsities: tuple[float, ...],
+    method: str,
+    mode: str,
+    language: str,
+    folder: str | None,
+    _picture: embedding.Embedding,
+) -> jobs.Job:
+    """The job that draws the channels at each of these sparsities; its result is a list of `Frame`.
+
+    `_picture`: the group's, by `method`.
+    """
+    loaded, say = network(name), texts(language)
+
+    def work(job: jobs.Job) -> list[Frame]:
+        return [frame(job, number) for number in range(len(sparsities))]
+
+    def frame(job: jobs.Job, number: int) -> Frame:
+        wanted = recipe.replace(sparsity=sparsities[number])
+
+        def report(within: float, what: str) -> None:
+            told = say("scatter.preparing", share=sparsities[number])
+            job.report((number + within) / len(sparsities), told)
+
+        report(0.0, "")
+        job.hold()
+        if takes_long(wanted):
+            decided = decided_slowly(loaded, index, wanted, folder, job, report)
+        else:
+            decided = step(loaded, index, wanted)
+        drawn = scatter_picture(loaded, index, _picture, decided, mode, say)
+        return Frame(sparsities[number], decided, drawn)
+
+    return jobs.Job(work).start("decide")
 
 
 @st.cache_resource(show_spinner=False)
