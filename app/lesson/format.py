@@ -14,6 +14,7 @@ from pathlib import Path
 from app import link
 from app.language import DEFAULT, LANGUAGES
 from app.lesson.tasks import ASKED, LEAST, MOST, NUMBERS, met, split
+from core import zoo
 from core.errors import ExplorerError
 
 #: Parts of the page that a step may mark or hide.
@@ -335,11 +336,10 @@ class _Reader:
         for name in ("channel", "pin"):
             if state.get(name) == "none":
                 del state[name]
-        # `group` of a network whose groups are not known yet falls to 0: `any_widths` knows many.
         if not state.get("network"):
             self.wrong(where, "the first step's state must name a network.")
             return state
-        _, notes = link.read(state, state["network"], self.widths, _Sentences(), {})
+        _, notes = link.read(state, _allowed("network")[0], self.widths, _Sentences(), {})
         for note in notes:
             if not any(problem.endswith(note) for problem in self.problems):
                 self.wrong(f"{where}, state", note)
@@ -413,7 +413,5 @@ class _Reader:
 def _allowed(name: str) -> tuple[str, ...]:
     """The values of a link value that is no number."""
     if name == "network":
-        from core import zoo
-
         return zoo.shipped()
     return tuple(link.TABLES.get(name) or link.VIEWS[name])
