@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import streamlit as st
 import torch
@@ -26,6 +27,7 @@ from app.figures import plan as plan_figure
 from app.figures import ribbons as ribbons_figure
 from app.figures import scatter as scatter_figure
 from app.language import ENGLISH, Texts, texts
+from app.lesson import Lesson, LessonError, read
 from app.link import sees_images
 from core import channel, data, embedding, zoo
 from core.compress import Step, outline, plan_group
@@ -369,3 +371,28 @@ def warm_up() -> threading.Thread:
 def download_job() -> dict[str, jobs.Job | None]:
     """The one download of this server, whoever started it: {"job": Job or None}."""
     return {"job": None}
+
+
+#: Where the lessons that ship lie; a file that is put there is a lesson, too.
+LESSONS = Path(__file__).parent / "lessons"
+
+
+@lru_cache(maxsize=64)
+def _lesson(file: Path, changed: int) -> Lesson | tuple[str, ...]:
+    """A lesson, or what is wrong with its file; read again when the file has `changed`."""
+    try:
+        return read(file)
+    except LessonError as error:
+        return tuple(error.problems)
+
+
+def lessons() -> tuple[dict[str, Lesson], list[str]]:
+    """The lessons by their names, and a sentence for everything that is wrong with others."""
+    found, broken = {}, []
+    for file in sorted(LESSONS.glob("*.toml")):
+        lesson = _lesson(file, file.stat().st_mtime_ns)
+        if isinstance(lesson, Lesson):
+            found[lesson.name] = lesson
+        else:
+            broken += lesson
+    return found, broken

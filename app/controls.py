@@ -6,6 +6,8 @@ hold in the browser only, so everything that comes in is checked (`app.link`) be
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import streamlit as st
 
 from app import cache, link
@@ -39,10 +41,42 @@ def read_link(default_network: str) -> list[str]:
     """
     if "opened" in st.session_state:
         return []
-    opened, notes = link.read(st.query_params, default_network, widths, speech())
+    lessons, _ = cache.lessons()
+    given = dict(st.query_params)
+    if given.get("lesson") in lessons and "network" not in given:
+        # A link that names a step and no choice opens the step's own view.
+        lesson, step = lessons[given["lesson"]], given.get("step", "1")
+        number = int(step) if step.isdecimal() and 1 <= int(step) <= len(lesson) else 1
+        given = dict(lesson.state(number)) | given
+    lengths = {name: len(lesson) for name, lesson in lessons.items()}
+    opened, notes = link.read(given, default_network, widths, speech(), lengths)
     st.session_state["opened"] = opened
-    st.session_state["pin"] = opened["pin"]
+    for name in ("pin", "lesson", "step"):
+        st.session_state[name] = opened[name]
     return notes
+
+
+def show_link(given: Mapping[str, str]) -> None:
+    """Show what a link says from the next run on. For callbacks: before widgets are drawn.
+
+    The size of letters and the language are the viewer's and stay.
+    """
+    state = st.session_state
+    stays = {"text": view("text"), "lang": speech().language}
+    opened, _ = link.read(dict(given) | stays, state["opened"]["network"], widths, speech())
+    state["opened"] = opened
+    for name in (*(name for name in CHOSEN if name in opened), "network", "channel", "pin"):
+        state[name] = opened[name]
+    for name, key in VIEW_KEYS.items():
+        state[key] = opened[name]
+    state["channel_of"] = (opened["network"], opened["group"])
+    state["kept_choices"] = {name: state[name] for name in CHOSEN}
+
+
+def link_of(given: Mapping[str, str]) -> dict[str, str]:
+    """What `write_link` would tell of the choices that a link makes."""
+    read, _ = link.read(given, st.session_state["opened"]["network"], widths, speech())
+    return link.write(link.choice_of(read), {name: read[name] for name in VIEWS})
 
 
 def write_link(choice: Choice) -> dict[str, str]:

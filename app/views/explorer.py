@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import cache, controls, jobs
 from app.page import Page, decide, live
-from app.parts import accuracy, channel, download, graph, plan, scatter, sizes
+from app.parts import accuracy, channel, download, graph, lesson, plan, scatter, sizes, strip
 from app.speech import speech
 from core import data, zoo
 from core.errors import ExplorerError
@@ -38,6 +38,7 @@ def draw() -> None:
     default = "vgg11_bn-cifar10" if here else "vgg11_bn-digits"
     notes = controls.read_link(default)
 
+    lesson.pick()
     for note in notes:
         st.info(note, icon=":material/link:")
     if trouble:
@@ -49,8 +50,9 @@ def draw() -> None:
         loaded = cache.network(controls.pick_network())
         choice = controls.pick_recipe(loaded)
         controls.pick_language()
-        controls.write_link(choice)
-        show(Page(loaded, choice, None if trouble else folder, speech()))
+        told = controls.write_link(choice)
+        with lesson.beside(told):
+            show(Page(loaded, choice, None if trouble else folder, speech()))
     except ExplorerError as error:
         st.error(str(error), icon=":material/error:")
     cache.warm_up()
@@ -59,8 +61,10 @@ def draw() -> None:
 def show(page: Page) -> None:
     """Everything below the title, for a choice that is valid."""
     step = decide(page)
-    if isinstance(step, jobs.Job):
-        graph.show(page)
+    decided = None if isinstance(step, jobs.Job) else step
+    lesson.framed(page, "strip", lambda: strip.show(page, decided))
+    if decided is None:
+        lesson.framed(page, "graph", lambda: graph.show(page, None))
         if step.error:
             st.info(step.error, icon=":material/image_not_supported:")
         else:
@@ -71,20 +75,19 @@ def show(page: Page) -> None:
                 ),
             )  # fmt: skip
         return
-    left, right = st.columns([3, 2], gap="large")
-    below_left, below_right = st.columns(2, gap="large")
+    left, right, below_left, below_right = lesson.places()
     # What a move of the slider changes most is sent first.
     with below_left:
-        plan.show(page, step)
+        lesson.framed(page, "plan", lambda: plan.show(page, decided))
     with below_right:
-        scatter.show(page, step)
+        lesson.framed(page, "scatter", lambda: scatter.show(page, decided))
     with left:
-        graph.show(page, step)
+        lesson.framed(page, "graph", lambda: graph.show(page, decided))
     with right:
-        accuracy.show(page)
-    channel.show(page, step)
-    with left:
-        sizes.show(page, step)  # last: PyTorch takes a second to count the first time
+        lesson.framed(page, "accuracy", lambda: accuracy.show(page))
+    lesson.framed(page, "channel", lambda: channel.show(page, decided))
+    with left:  # last: PyTorch takes a second to count the first time
+        lesson.framed(page, "sizes", lambda: sizes.show(page, decided))
 
 
 main()
