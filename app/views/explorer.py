@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import cache, controls, jobs
 from app.page import Page, decide, live
-from app.parts import accuracy, channel, download, graph, plan, scatter, sizes
+from app.parts import accuracy, channel, download, graph, pin, plan, scatter, sizes
 from app.speech import speech
 from core import data, zoo
 from core.errors import ExplorerError
@@ -58,6 +58,7 @@ def draw() -> None:
 
 def show(page: Page) -> None:
     """Everything below the title, for a choice that is valid."""
+    other = pin.pinned(page)
     step = decide(page)
     if isinstance(step, jobs.Job):
         graph.show(page)
@@ -72,19 +73,23 @@ def show(page: Page) -> None:
             )  # fmt: skip
         return
     left, right = st.columns([3, 2], gap="large")
-    below_left, below_right = st.columns(2, gap="large")
     # What a move of the slider changes most is sent first.
-    with below_left:
-        plan.show(page, step)
-    with below_right:
-        scatter.show(page, step)
+    if other is None:
+        below_left, below_right = st.columns(2, gap="large")
+        with below_left:
+            plan.show(page, step)
+        with below_right:
+            scatter.show(page, step)
+    else:
+        with st.container():
+            pin.side_by_side(page, step, other, (plan.show, scatter.show))
     with left:
         graph.show(page)
     with right:
-        accuracy.show(page)
+        accuracy.show(page, other)
     channel.show(page, step)
     with left:
-        sizes.show(page, step)  # last: PyTorch takes a second to count the first time
+        sizes.show(page, step, other)  # last: PyTorch takes a second to count the first time
 
 
 main()
