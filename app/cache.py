@@ -22,6 +22,7 @@ import torch
 import core
 from app import jobs
 from app.charts import as_json
+from app.figures import curves as curves_figure
 from app.figures import graph as graph_figure
 from app.figures import plan as plan_figure
 from app.figures import ribbons as ribbons_figure
@@ -29,7 +30,7 @@ from app.figures import scatter as scatter_figure
 from app.language import ENGLISH, Texts, texts
 from app.lesson import Lesson, LessonError, read
 from app.link import sees_images
-from core import channel, data, embedding, zoo
+from core import channel, data, embedding, results, zoo
 from core.compress import Step, outline, plan_group
 from core.errors import Unsupported
 from core.measures import KEEPS
@@ -230,6 +231,27 @@ def scatter_picture(
     return as_json(scatter_figure.figure(picture, decided, group, mode, say))
 
 
+@lru_cache(maxsize=16)
+def recorded(name: str) -> results.Results | None:
+    """What is recorded of a network; None where nothing is."""
+    return results.read(name, results.FOLDER)
+
+
+@lru_cache(maxsize=64)
+def curves_picture(
+    settings: tuple[tuple[str, str, core.Recipe, core.Recipe], ...], mode: str, say: Texts
+) -> str:
+    """Recorded accuracies against sparsity, drawn; `settings`: (letter, network, pruning, fusion),
+    both recipes with sparsity 0: one picture serves them all.
+    """
+    drawn, dense = [], None
+    for letter, name, pruning, fusion in settings:
+        found = recorded(name)
+        drawn.append(curves_figure.Curves(found.curve(pruning), found.curve(fusion), letter))
+        dense = found.dense
+    return as_json(curves_figure.figure(drawn, dense, mode, say))
+
+
 @lru_cache(maxsize=4)
 def images(name: str, folder: str | None, split: str = "test") -> core.ImageSet:
     """A set of images (None: of the default folder); for workers, reading may take a while."""
@@ -246,7 +268,8 @@ def clear() -> None:
     """Forget everything, for tests."""
     st.cache_resource.clear()
     st.cache_data.clear()
-    for cached in (step, graph_drawing, graph_picture, plan_picture, scatter_picture):
+    pictures = (graph_drawing, graph_picture, plan_picture, scatter_picture, curves_picture)
+    for cached in (step, recorded, *pictures):
         cached.cache_clear()
     _compressed.clear()
     images.cache_clear()

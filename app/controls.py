@@ -243,8 +243,25 @@ def _pick_channel(loaded: cache.Loaded, group: int) -> int | None:
     return int(chosen)
 
 
+def choose(choice: Choice) -> None:
+    """Let the widgets show another choice; to be called before they are drawn."""
+    state, recipe = st.session_state, choice.recipe
+    told = {name: getattr(recipe, name) for name in (*TABLES, *SETTINGS, "rounds", "seed")}
+    told |= {"group": choice.group, "percent": round(100 * recipe.sparsity)}
+    state["kept_choices"] = state.get("kept_choices", {}) | told
+    told |= {"network": choice.network, "channel": choice.channel}
+    for name, value in told.items():
+        state[name] = value
+    state["channel_of"] = (choice.network, choice.group)
+
+
 def choose_channel(loaded: cache.Loaded, group: int, channel: object) -> None:
-    """Let a click in a picture choose a channel; what a browser sends is checked."""
+    """Let a click in a picture choose a channel; what a browser sends is checked.
+
+    A click in the pinned setting's pictures chooses nothing where they are of another group.
+    """
+    if st.session_state.get("channel_of") != (loaded.name, group):
+        return
     if type(channel) is int and 0 <= channel < loaded.graph.groups[group].width:
         st.session_state["channel"] = channel
 

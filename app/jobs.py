@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -269,3 +269,19 @@ def measuring(tallies: Callable[[Job], dict[str, Tally]], say: Texts = ENGLISH) 
         return racing
 
     return Job(work)
+
+
+class Several:
+    """Jobs that are watched as one: it runs while any of them does."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.jobs = jobs
+
+    @property
+    def running(self) -> bool:
+        return any(job.running for job in self.jobs)
+
+    def look(self) -> None:
+        """A page draws these jobs: somebody is there."""
+        for job in self.jobs:
+            job.look()

@@ -14,6 +14,8 @@ PRUNED = {"light": "#C44E00", "dark": "#F28E3C"}
 FUSED = {"light": "#0072B2", "dark": "#56B4E9"}
 #: What the person has chosen: marked with frames and rings of this.
 CHOSEN = {"light": "#8A3FC7", "dark": "#C79BF2"}
+#: What the person expected before they saw it: marked with diamonds of this.
+GUESS = {"light": "#00735C", "dark": "#3FD0A4"}
 #: Lines and letters.
 INK = {"light": "#1F2933", "dark": "#E8ECF1"}
 FAINT = {"light": "#C9CFD6", "dark": "#4A5361"}
@@ -43,6 +45,12 @@ def _template(mode: str) -> go.layout.Template:
             ),
         )
     )
+
+
+def faded(colour: str, opacity: float) -> str:
+    """A colour (#rrggbb) that lets through what is behind it."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, {opacity:g})"
 
 
 TEMPLATES = {mode: _template(mode) for mode in ("light", "dark")}

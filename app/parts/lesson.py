@@ -265,9 +265,15 @@ def framed(page: Page, name: str, draw: Callable[[], None]) -> None:
         draw()
 
 
-def places() -> tuple[DeltaGenerator, ...]:
-    """Where graph, accuracy, plan and channels go: beside a lesson one under the other."""
-    if current() is None:
-        above, below = st.columns([3, 2], gap="large"), st.columns(2, gap="large")
-        return *above, *below
-    return tuple(st.container() for _ in range(4))
+def places(both: bool) -> tuple[DeltaGenerator, ...]:
+    """Where graph, accuracy, plan and channels go: beside a lesson one under the other.
+
+    `both`: two settings are compared, so that plan and channels take a row each, of one place.
+    """
+    if current() is not None:
+        return tuple(st.container() for _ in range(4))
+    above = st.columns([3, 2], gap="large")
+    if both:
+        below = st.container()
+        return *above, below, below
+    return *above, *st.columns(2, gap="large")

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import cache, controls, jobs
 from app.page import Page, decide, live
-from app.parts import accuracy, channel, download, graph, lesson, plan, scatter, sizes, strip
+from app.parts import accuracy, channel, download, graph, lesson, pin, plan, scatter, sizes, strip
 from app.speech import speech
 from core import data, zoo
 from core.errors import ExplorerError
@@ -60,6 +60,7 @@ def draw() -> None:
 
 def show(page: Page) -> None:
     """Everything below the title, for a choice that is valid."""
+    other = pin.pinned(page)
     step = decide(page)
     decided = None if isinstance(step, jobs.Job) else step
     lesson.framed(page, "strip", lambda: strip.show(page, decided))
@@ -75,19 +76,28 @@ def show(page: Page) -> None:
                 ),
             )  # fmt: skip
         return
-    left, right, below_left, below_right = lesson.places()
+    left, right, below_left, below_right = lesson.places(other is not None)
     # What a move of the slider changes most is sent first.
-    with below_left:
-        lesson.framed(page, "plan", lambda: plan.show(page, decided))
-    with below_right:
-        lesson.framed(page, "scatter", lambda: scatter.show(page, decided))
+    if other is None:
+        with below_left:
+            lesson.framed(page, "plan", lambda: plan.show(page, decided))
+        with below_right:
+            lesson.framed(page, "scatter", lambda: scatter.show(page, decided))
+    else:
+        with below_left:
+            both = (
+                lambda one, its: lesson.framed(one, "plan", lambda: plan.show(one, its)),
+                lambda one, its: lesson.framed(one, "scatter", lambda: scatter.show(one, its)),
+            )
+            pin.side_by_side(page, decided, other, both)
     with left:
         lesson.framed(page, "graph", lambda: graph.show(page, decided))
     with right:
-        lesson.framed(page, "accuracy", lambda: accuracy.show(page))
+        lesson.framed(page, "accuracy", lambda: accuracy.show(page, other))
     lesson.framed(page, "channel", lambda: channel.show(page, decided))
     with left:  # last: PyTorch takes a second to count the first time
-        lesson.framed(page, "sizes", lambda: sizes.show(page, decided))
+        lesson.framed(page, "sizes", lambda: sizes.show(page, decided, other))
+
 
 
 main()
