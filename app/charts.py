@@ -9,6 +9,7 @@ component of Streamlit's second kind: `chart.js` beside this file hands the figu
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 
 import plotly.graph_objects as go
@@ -18,6 +19,9 @@ from app.plotly_script import code, script
 
 #: The figure as it comes back when somebody downloads it: vectors, for slides.
 DOWNLOAD = {"format": "svg", "filename": "intra-fusion"}
+
+#: Where a figure's JSON tells how high it is, in pixels; the layout stands behind the traces.
+_HEIGHT = re.compile(r'"height":(\d+)')
 
 _chart = st.components.v2.component("chart", js=code("chart.js"), isolate_styles=False)
 
@@ -55,7 +59,14 @@ def chart(
     }
     # As bytes: Streamlit would parse and sort a mapping again to tell one component from another.
     sent = f'{json.dumps(told)[:-1]}, "figure": {figure}}}'.encode()
+    # Its place on the page is there before the browser has drawn it, so that nothing jumps.
+    height = int(_HEIGHT.findall(figure)[-1])
     if clicked is None:
-        _chart(key=key, data=sent)
+        _chart(key=key, data=sent, height=height)
     else:
-        _chart(key=key, data=sent, on_clicked_change=lambda: clicked(st.session_state[key].clicked))
+        _chart(
+            key=key,
+            data=sent,
+            height=height,
+            on_clicked_change=lambda: clicked(st.session_state[key].clicked),
+        )

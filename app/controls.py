@@ -45,6 +45,15 @@ def read_link(default_network: str) -> list[str]:
     return notes
 
 
+def open_state(told: dict) -> None:
+    """Show another state, as `link.read` gives it; for callbacks, before widgets are drawn."""
+    state = st.session_state
+    state["opened"], state["kept_choices"] = told, {}
+    state["channel_of"] = (told["network"], told["group"])
+    for name in ("network", "lang", "channel", "lesson", "step", "pin", *CHOSEN):
+        state[name] = told[name.removeprefix("view_")]
+
+
 def write_link(choice: Choice) -> dict[str, str]:
     """Let the link follow the choices; returns it."""
     state = st.session_state
@@ -68,7 +77,7 @@ def view(name: str) -> str:
     return state.get(key) or state.get("kept_choices", {}).get(key) or state["opened"][name]
 
 
-def pick_view(name: str, options: tuple[str, ...] | None = None) -> str:
+def pick_view(name: str, options: tuple[str, ...] | None = None, labelled: bool = False) -> str:
     """A row of buttons for how something is looked at, with some of its options or all."""
     say = speech()
     options = options or VIEWS[name]
@@ -76,17 +85,18 @@ def pick_view(name: str, options: tuple[str, ...] | None = None) -> str:
     return st.segmented_control(
         say(f"view.{name}.label"), options, default=now if now in options else options[0],
         format_func=lambda key: say(f"view.{name}.{key}"), key=VIEW_KEYS[name], required=True,
-        label_visibility="collapsed",
+        label_visibility="visible" if labelled else "collapsed",
     )  # fmt: skip
 
 
 def pick_language() -> None:
-    """The language, at the sidebar's end."""
+    """The language and the size of letters, at the sidebar's end."""
     with st.sidebar:
         st.segmented_control(
             speech()("controls.language"), tuple(LANGUAGES), default=speech().language,
             format_func=LANGUAGES.__getitem__, key="lang", required=True,
         )  # fmt: skip
+        pick_view("text", labelled=True)
 
 
 def network_title(name: str) -> str:

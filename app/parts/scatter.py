@@ -28,6 +28,7 @@ def show(page: Page, step: Step) -> None:
         except Unsupported as error:  # the rest of the page needs no picture of the channels
             st.info(str(error), icon=":material/scatter_plot:")
             return
+        st.session_state[page.key("picture_shown")] = picture  # for whoever takes its data along
         over = []
         if choice.channel is not None:
             over = scatter_figure.marks(picture, step, choice.channel, drawn_in)

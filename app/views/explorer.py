@@ -9,9 +9,10 @@ import streamlit as st
 
 from app import cache, controls, jobs
 from app.page import Page, decide, live
-from app.parts import accuracy, channel, download, graph, plan, scatter, sizes
+from app.parts import accuracy, channel, download, graph, plan, scatter, sizes, slide, take
 from app.speech import speech
 from core import data, zoo
+from core.compress import Step
 from core.errors import ExplorerError
 
 
@@ -49,15 +50,17 @@ def draw() -> None:
         loaded = cache.network(controls.pick_network())
         choice = controls.pick_recipe(loaded)
         controls.pick_language()
-        controls.write_link(choice)
-        show(Page(loaded, choice, None if trouble else folder, speech()))
+        told = controls.write_link(choice)
+        page = Page(loaded, choice, None if trouble else folder, speech())
+        slide.show(page)
+        take.show(page, told, show(page))
     except ExplorerError as error:
         st.error(str(error), icon=":material/error:")
     cache.warm_up()
 
 
-def show(page: Page) -> None:
-    """Everything below the title, for a choice that is valid."""
+def show(page: Page) -> Step | None:
+    """Everything below the title, for a choice that is valid; what was decided, if it is yet."""
     step = decide(page)
     if isinstance(step, jobs.Job):
         graph.show(page)
@@ -70,21 +73,32 @@ def show(page: Page) -> None:
                     step.share, step.sentence or page.say("page.waiting")
                 ),
             )  # fmt: skip
-        return
+        return None
     left, right = st.columns([3, 2], gap="large")
     below_left, below_right = st.columns(2, gap="large")
-    # What a move of the slider changes most is sent first.
+
+    def above() -> None:
+        with left:
+            graph.show(page)
+        with right:
+            accuracy.show(page)
+
+    # At the first view from the top, so that nothing is pushed down; afterwards what a move of the
+    # slider changes most is sent first.
+    opening = "shown" not in st.session_state
+    st.session_state["shown"] = True
+    if opening:
+        above()
     with below_left:
         plan.show(page, step)
     with below_right:
         scatter.show(page, step)
-    with left:
-        graph.show(page)
-    with right:
-        accuracy.show(page)
+    if not opening:
+        above()
     channel.show(page, step)
     with left:
         sizes.show(page, step)  # last: PyTorch takes a second to count the first time
+    return step
 
 
 main()
