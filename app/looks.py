@@ -34,7 +34,7 @@ def dress() -> None:
         st.html(f"<style>{more}</style>")
     if not st.context.is_embedded:
         # The sidebar stands there from the start then, and pushes nothing aside later.
-        st.sidebar.subheader(speech()("take.settings_title"), anchor=False)
+        st.sidebar.header(speech()("take.settings_title"), anchor=False)
 
 
 def name_language() -> None:
