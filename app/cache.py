@@ -20,7 +20,7 @@ import streamlit as st
 import torch
 
 import core
-from app import jobs
+from app import jobs, take
 from app.charts import as_json
 from app.figures import curves as curves_figure
 from app.figures import graph as graph_figure
@@ -186,12 +186,30 @@ def compressed(
     return known
 
 
+@st.cache_resource(max_entries=4, show_spinner=False)
+def packing(name: str, recipe: core.Recipe, folder: str | None) -> jobs.Job:
+    """The job that packs a smaller network for download; its result are a zip's bytes."""
+    loaded = network(name)
+
+    def work(job: jobs.Job) -> bytes:
+        known = compressed(loaded, recipe, folder, lambda share, _: job.report(0.8 * share, ""))
+        job.report(0.8, "")
+        return take.packed(known, name)
+
+    return jobs.Job(work).start("decide")
+
+
+def hollow(loaded: Loaded, kept: tuple[tuple[int, tuple[int, ...]], ...]) -> torch.nn.Module:
+    """The smaller network without numbers, from the channels that `(group, channels)` keeps."""
+    stays = {index: torch.tensor(channels) for index, channels in kept}
+    return outline(loaded.empty, loaded.graph, stays)
+
+
 @st.cache_data(max_entries=256, show_spinner=False)
 def size(name: str, kept: tuple[tuple[int, tuple[int, ...]], ...]) -> core.Size:
     """Parameters and multiply-accumulates of a network that keeps `(group, channels)`, …"""
     loaded = network(name)
-    stays = {index: torch.tensor(channels) for index, channels in kept}
-    smaller = outline(loaded.empty, loaded.graph, stays)
+    smaller = hollow(loaded, kept)
     return core.size(smaller, zoo.network(name).input_shape)
 
 

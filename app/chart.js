@@ -10,6 +10,22 @@ const icon = {
   path: "M32 32h160v64H96v96H32zM320 32h160v160h-64V96h-96zM32 320h64v96h96v64H32zM416 320h64v160H320v-64h96z",
 };
 
+// The same with larger letters, and the margins they stand in: looks.py sets --letters.
+function lettered(part, by) {
+  if (by === 1 || part === null || typeof part !== "object" || ArrayBuffer.isView(part)) return part;
+  if (Array.isArray(part)) {
+    const told = part.every((item) => item !== null && typeof item === "object" && !Array.isArray(item));
+    return told ? part.map((item) => lettered(item, by)) : part;
+  }
+  const larger = ([key, value]) => {
+    if (/font$/i.test(key) && typeof value?.size === "number") return [key, { ...value, size: by * value.size }];
+    if (key !== "margin") return [key, lettered(value, by)];
+    const sides = Object.entries(value).map(([side, room]) => [side, typeof room === "number" ? by * room : room]);
+    return [key, Object.fromEntries(sides)];
+  };
+  return Object.fromEntries(Object.entries(part).map(larger));
+}
+
 const magnifier = {
   width: 512,
   height: 512,
@@ -186,16 +202,18 @@ function open(parent) {
       for (box.drawn = null; box.drawn !== box.wanted && box.isConnected && box.clientWidth; ) {
         const done = (box.drawn = box.wanted);
         const { figure, config } = done;
-        const family = getComputedStyle(box).fontFamily;
+        const style = getComputedStyle(box), family = style.fontFamily;
+        const by = Number(style.getPropertyValue("--letters")) || 1;
         const ink = figure.layout.template?.layout?.modebar?.color ?? "currentColor";
         const buttons = Object.entries(done.save.as).map((one) => saving(box, one, ink));
         if (done.full)
           buttons.push({ name: "full", title: done.full, icon, click: () => box.requestFullscreen() });
         if (done.zoom) buttons.push({ name: "zoom", title: done.zoom, icon: magnifier, click: zoom });
+        const font = { ...figure.layout.font, family };
         await Plotly.react(
           box,
-          [...figure.data, ...done.over],
-          { ...figure.layout, ...zoomed(figure.layout), ...fill(), font: { ...figure.layout.font, family } },
+          lettered([...figure.data, ...done.over], by),
+          lettered({ ...figure.layout, ...zoomed(figure.layout), ...fill(), font }, by),
           { ...config, modeBarButtonsToAdd: buttons },
         );
         if (!box.listens) {

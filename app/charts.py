@@ -22,6 +22,9 @@ from app.speech import speech
 #: What the figure comes back as when somebody downloads it: vectors for slides, pixels for chats.
 FORMATS = ("svg", "png")
 
+#: Where a figure's JSON tells how high it is, in pixels; the layout stands behind the traces.
+_HEIGHT = re.compile(r'"height":(\d+)')
+
 _chart = st.components.v2.component("chart", js=code("chart.js"), isolate_styles=False)
 
 
@@ -72,10 +75,17 @@ def chart(
     }
     # As bytes: Streamlit would parse and sort a mapping again to tell one component from another.
     sent = f'{json.dumps(told)[:-1]}, "figure": {figure}}}'.encode()
+    # Its place on the page is there before the browser has drawn it, so that nothing jumps.
+    height = int(_HEIGHT.findall(figure)[-1])
     if clicked is None:
-        _chart(key=key, data=sent)
+        _chart(key=key, data=sent, height=height)
     else:
-        _chart(key=key, data=sent, on_clicked_change=lambda: clicked(st.session_state[key].clicked))
+        _chart(
+            key=key,
+            data=sent,
+            height=height,
+            on_clicked_change=lambda: clicked(st.session_state[key].clicked),
+        )
 
 
 def _locale(say: Texts) -> dict:

@@ -56,27 +56,31 @@ def read_link(default_network: str) -> list[str]:
     return notes
 
 
+def open_state(told: dict) -> None:
+    """Show another state, as `link.read` gives it; for callbacks, before widgets are drawn."""
+    state = st.session_state
+    state["opened"] = told
+    state["channel_of"] = (told["network"], told["group"])
+    for name in ("network", "lang", "channel", "lesson", "step", "pin", *CHOSEN):
+        state[name] = told[name.removeprefix("view_")]
+    state["kept_choices"] = {name: state[name] for name in CHOSEN}
+
+
 def show_link(given: Mapping[str, str]) -> None:
     """Show what a link says from the next run on. For callbacks: before widgets are drawn.
 
-    The size of letters and the language are the viewer's and stay.
+    The size of letters, the language and the open lesson are the viewer's and stay.
     """
     state = st.session_state
     stays = {"text": view("text"), "lang": speech().language}
-    opened, _ = link.read(dict(given) | stays, state["opened"]["network"], widths, speech())
-    state["opened"] = opened
-    for name in (*(name for name in CHOSEN if name in opened), "network", "channel", "pin"):
-        state[name] = opened[name]
-    for name, key in VIEW_KEYS.items():
-        state[key] = opened[name]
-    state["channel_of"] = (opened["network"], opened["group"])
-    state["kept_choices"] = {name: state[name] for name in CHOSEN}
+    told, _ = link.read(dict(given) | stays, state["opened"]["network"], widths, speech())
+    open_state(told | {name: state.get(name) for name in ("lesson", "step")})
 
 
 def link_of(given: Mapping[str, str]) -> dict[str, str]:
     """What `write_link` would tell of the choices that a link makes."""
-    read, _ = link.read(given, st.session_state["opened"]["network"], widths, speech())
-    return link.write(link.choice_of(read), {name: read[name] for name in VIEWS})
+    told, _ = link.read(given, st.session_state["opened"]["network"], widths, speech())
+    return link.write(link.choice_of(told), {name: told[name] for name in VIEWS})
 
 
 def write_link(choice: Choice) -> dict[str, str]:
@@ -102,7 +106,7 @@ def view(name: str) -> str:
     return state.get(key) or state.get("kept_choices", {}).get(key) or state["opened"][name]
 
 
-def pick_view(name: str, options: tuple[str, ...] | None = None) -> str:
+def pick_view(name: str, options: tuple[str, ...] | None = None, labelled: bool = False) -> str:
     """A row of buttons for how something is looked at, with some of its options or all."""
     say = speech()
     options = options or VIEWS[name]
@@ -110,17 +114,18 @@ def pick_view(name: str, options: tuple[str, ...] | None = None) -> str:
     return st.segmented_control(
         say(f"view.{name}.label"), options, default=now if now in options else options[0],
         format_func=lambda key: say(f"view.{name}.{key}"), key=VIEW_KEYS[name], required=True,
-        label_visibility="collapsed",
+        label_visibility="visible" if labelled else "collapsed",
     )  # fmt: skip
 
 
 def pick_language() -> None:
-    """The language, at the sidebar's end."""
+    """The language and the size of letters, at the sidebar's end."""
     with st.sidebar:
         st.segmented_control(
             speech()("controls.language"), tuple(LANGUAGES), default=speech().language,
             format_func=LANGUAGES.__getitem__, key="lang", required=True,
         )  # fmt: skip
+        pick_view("text", labelled=True)
 
 
 def network_title(name: str) -> str:

@@ -119,7 +119,9 @@ def _title(names: list[str], outside: set[str]) -> str:
     def own(name: str) -> str:
         parts = name.split(".")
         heads = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
-        return next(h for h in heads if not any(f"{other}.".startswith(f"{h}.") for other in outside))
+        return next(
+            h for h in heads if not any(f"{other}.".startswith(f"{h}.") for other in outside)
+        )
 
     common, count = Counter(map(own, names)).most_common(1)[0]
     if 2 * count > len(names):

@@ -115,9 +115,7 @@ def figure(drawn: Drawing, mode: str, height: int | None = None, say: Texts = EN
     `height` in pixels is chosen to fit unless given.
     """
     layout = drawn.layout
-    chart = go.Figure(
-        [*_edges(drawn, mode), *_boxes(drawn, mode), _nodes(drawn, mode, say)]
-    )
+    chart = go.Figure([*_edges(drawn, mode), *_boxes(drawn, mode), _nodes(drawn, mode, say)])
     natural = round(layout.top - layout.bottom) + 16  # both margins
     squeezed = height is not None and height < 0.95 * natural
     theme.layout(

@@ -45,9 +45,7 @@ def marks(
     return traces
 
 
-def shares(
-    drawn: Drawing, name: str, left: Mapping[str, Extent]
-) -> tuple[float, float]:
+def shares(drawn: Drawing, name: str, left: Mapping[str, Extent]) -> tuple[float, float]:
     """The share of rows and of columns that a box keeps; of a stack's, that of its parameters."""
     node = drawn.simple.nodes[name]
     if node["kind"] == "fold":

@@ -33,6 +33,7 @@ def show(page: Page, step: Step) -> None:
 
     def draw(drawn_in: str) -> None:
         picture = now()
+        st.session_state[page.key("picture_shown")] = picture  # for whoever takes its data along
         chart(
             cache.scatter_picture(loaded, choice.group, picture, step, drawn_in, say),
             page.key("scatter"),

@@ -9,9 +9,23 @@ import streamlit as st
 
 from app import cache, controls, jobs
 from app.page import Page, decide, live
-from app.parts import accuracy, channel, download, graph, lesson, pin, plan, scatter, sizes, strip
+from app.parts import (
+    accuracy,
+    channel,
+    download,
+    graph,
+    lesson,
+    pin,
+    plan,
+    scatter,
+    sizes,
+    slide,
+    strip,
+    take,
+)  # fmt: skip
 from app.speech import speech
 from core import data, zoo
+from core.compress import Step
 from core.errors import ExplorerError
 
 
@@ -51,15 +65,18 @@ def draw() -> None:
         choice = controls.pick_recipe(loaded)
         controls.pick_language()
         told = controls.write_link(choice)
+        page = Page(loaded, choice, None if trouble else folder, speech())
+        slide.show(page)
         with lesson.beside(told):
-            show(Page(loaded, choice, None if trouble else folder, speech()))
+            step = show(page)
+        take.show(page, told, step)
     except ExplorerError as error:
         st.error(str(error), icon=":material/error:")
     cache.warm_up()
 
 
-def show(page: Page) -> None:
-    """Everything below the title, for a choice that is valid."""
+def show(page: Page) -> Step | None:
+    """Everything below the title, for a choice that is valid; what was decided, if it is yet."""
     other = pin.pinned(page)
     step = decide(page)
     decided = None if isinstance(step, jobs.Job) else step
@@ -75,9 +92,21 @@ def show(page: Page) -> None:
                     step.share, step.sentence or page.say("page.waiting")
                 ),
             )  # fmt: skip
-        return
+        return None
     left, right, below_left, below_right = lesson.places(other is not None)
-    # What a move of the slider changes most is sent first.
+
+    def above() -> None:
+        with left:
+            lesson.framed(page, "graph", lambda: graph.show(page, decided))
+        with right:
+            lesson.framed(page, "accuracy", lambda: accuracy.show(page, other))
+
+    # At the first view from the top, so that nothing is pushed down; afterwards what a move of the
+    # slider changes most is sent first.
+    opening = "shown" not in st.session_state
+    st.session_state["shown"] = True
+    if opening:
+        above()
     if other is None:
         with below_left:
             lesson.framed(page, "plan", lambda: plan.show(page, decided))
@@ -90,14 +119,12 @@ def show(page: Page) -> None:
                 lambda one, its: lesson.framed(one, "scatter", lambda: scatter.show(one, its)),
             )
             pin.side_by_side(page, decided, other, both)
-    with left:
-        lesson.framed(page, "graph", lambda: graph.show(page, decided))
-    with right:
-        lesson.framed(page, "accuracy", lambda: accuracy.show(page, other))
+    if not opening:
+        above()
     lesson.framed(page, "channel", lambda: channel.show(page, decided))
     with left:  # last: PyTorch takes a second to count the first time
         lesson.framed(page, "sizes", lambda: sizes.show(page, decided, other))
-
+    return decided
 
 
 main()
