@@ -143,7 +143,7 @@ def figure(
         go.Figure(traces), mode, tall, dragmode=False, hovermode="closest",
         # Room for letters that is known beforehand: Plotly draws twice where it has to find out.
         margin=dict(l=8 if labelled else 40, r=8, t=top, b=BELOW, autoexpand=labelled),
-        shapes=[frame], annotations=notes,
+        shapes=[frame], annotations=notes, modebar=dict(bgcolor=theme.PAPER[mode]),
         xaxis=dict(
             quiet, side="top", range=[-0.5 - 2 * _strip(stay, WIDTH), stay - 0.5],
             title=dict(text=say(f"plan.columns{part}", **parts), standoff=6),
