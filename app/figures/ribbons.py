@@ -125,7 +125,7 @@ def caption(
     step: Step, order: str = "structure", near: int | None = None, say: Texts = ENGLISH
 ) -> tuple[str, str]:
     """What the figure shows, and what not to read into it: a sentence each, or a few."""
-    shown = say("plan.ribbons_caption", first=say(f"plan.order_{order}"))
+    shown = say("plan.ribbons_caption", first=say(f"plan.order.{order}"))
     if near is not None:
         shown += " " + near_caption(step, near, say)
     else:

@@ -113,7 +113,7 @@ def _table(page: Page, step: Step, order: str, near: int | None) -> None:
     shown = (
         say("plan.table_caption_guess")
         if guess
-        else say("plan.table_caption", first=say(f"plan.order_{order}"))
+        else say("plan.table_caption", first=say(f"plan.order.{order}"))
     )
     if channel is not None:
         shown += " " + say("plan.table_first")
