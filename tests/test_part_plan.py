@@ -100,8 +100,23 @@ def test_a_rule_without_a_plan_offers_what_makes_sense_and_says_why(no_images):
     assert not at.exception and names(at)[0] == "plan"
     assert len(view(at, "plan").options) == 2 and len(view(at, "order").options) == 2
     assert "this rule moves none" in said(at)
+    view(at, "order").set_value("channel").run()
     view(at, "plan").set_value("table").run()
     assert not at.exception and "coefficient" in at.dataframe[0].value.columns
+
+
+def test_what_a_rule_does_not_offer_falls_back(no_images):
+    at = opened(sparsity="0.7")
+    view(at, "plan").set_value("ribbons").run()
+    view(at, "order").set_value("cost").run()
+    at.selectbox(key="rule").set_value("best").run()
+    end = time.monotonic() + 60
+    while not drawn(at) and time.monotonic() < end:
+        time.sleep(0.2)
+        at.run()
+    assert not at.exception and names(at)[0] == "plan"
+    at.selectbox(key="rule").set_value("preserving").run()
+    assert not at.exception and len(view(at, "order").options) == 3
 
 
 def test_a_figure_comes_back_as_svg_and_png_under_its_own_name(no_images):
