@@ -101,19 +101,20 @@ function unfold({ data }) {
   dots.customdata = Array.from(xs, (x, i) => [source[ys[i]], target[x]]);
 }
 
-// The points that answer, in reading order: [x, y, what a click on them says].
+// The points that answer, in reading order: [x, y, what a click on them says, their axes].
 function points(box) {
   const found = [];
   for (const trace of box._fullData) {
-    if (trace.hoverinfo === "skip" || trace.visible !== true) continue;
+    if (trace.hoverinfo === "skip" || trace.visible !== true || !trace.xaxis) continue;
+    const axes = trace.xaxis + trace.yaxis;
     if (trace.type === "heatmap")
       trace.z.forEach((row, y) => {
         const cells = [...row.keys()].filter((x) => Math.abs(row[x]) >= 0.001);
         const best = cells.sort((a, b) => Math.abs(row[b]) - Math.abs(row[a])).slice(0, 20);
-        for (const x of best) found.push([x, y, trace.customdata?.[y]?.[x]]);
+        for (const x of best) found.push([x, y, trace.customdata?.[y]?.[x], axes]);
       });
     else if (trace.customdata && trace.x)
-      Array.from(trace.x, (x, i) => found.push([x, trace.y[i], trace.customdata[i]]));
+      Array.from(trace.x, (x, i) => found.push([x, trace.y[i], trace.customdata[i], axes]));
   }
   const down = box._fullLayout.yaxis?.range[0] < box._fullLayout.yaxis?.range[1] ? -1 : 1;
   const rows = box._fullData.some((trace) => trace.name === "plan");
@@ -136,7 +137,8 @@ function walk(box) {
     else return;
     event.preventDefault();
     if (!all[at]) return window.Plotly.Fx.unhover(box);
-    window.Plotly.Fx.hover(box, { xval: all[at][0], yval: all[at][1] });
+    const [xval, yval, , axes] = all[at];
+    window.Plotly.Fx.hover(box, { xval, yval }, axes);
     setTimeout(() => {
       const label = box.querySelector(".hoverlayer .hovertext");
       const lines = [...(label?.querySelectorAll("tspan.line") ?? [])].map((line) => line.textContent);

@@ -111,6 +111,8 @@ def pick_view(name: str, options: tuple[str, ...] | None = None, labelled: bool 
     say = speech()
     options = options or VIEWS[name]
     now = view(name)
+    if st.session_state.get(VIEW_KEYS[name]) not in (None, *options):
+        del st.session_state[VIEW_KEYS[name]]  # chosen where there were more
     return st.segmented_control(
         say(f"view.{name}.label"), options, default=now if now in options else options[0],
         format_func=lambda key: say(f"view.{name}.{key}"), key=VIEW_KEYS[name], required=True,

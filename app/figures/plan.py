@@ -31,6 +31,8 @@ from core.groups import Group
 
 #: Groups up to this wide get a number at every row and column, and gaps between the cells.
 NUMBERED = 20
+#: What the axes of a neighbourhood are called.
+NEAR_TITLES = ("plan.columns_near", "plan.rows_near")
 #: Pixels kept free below the plot, and the plot's width that marks are made for.
 BELOW, WIDTH = 58, 480
 #: Cells in rows thinner than this many pixels are drawn as dots of that size, or they vanish; at
@@ -126,7 +128,7 @@ def figure(
         automargin=labelled,
     )  # fmt: skip
     parts = dict(stay=stay, count=count, all_stay=len(kept), all=group.width)
-    part = "" if near is None else "_near"
+    along, down = ("plan.columns", "plan.rows") if near is None else NEAR_TITLES
     gone = count - stay
     notes = []
     if step.plan is None and gone and not guesses(step):
@@ -143,15 +145,15 @@ def figure(
         go.Figure(traces), mode, tall, dragmode=False, hovermode="closest",
         # Room for letters that is known beforehand: Plotly draws twice where it has to find out.
         margin=dict(l=8 if labelled else 40, r=8, t=top, b=BELOW, autoexpand=labelled),
-        shapes=[frame], annotations=notes,
+        shapes=[frame], annotations=notes, modebar=dict(bgcolor=theme.PAPER[mode]),
         xaxis=dict(
             quiet, side="top", range=[-0.5 - 2 * _strip(stay, WIDTH), stay - 0.5],
-            title=dict(text=say(f"plan.columns{part}", **parts), standoff=6),
+            title=dict(text=say(along, **parts), standoff=6),
             **_ticks(kept[columns], np.ones(stay, bool), numbered),
         ),
         yaxis=dict(
             quiet, range=[count - 0.5, -0.5 - 2 * _strip(count, plot)],
-            title=dict(text=say(f"plan.rows{part}", **parts), standoff=6),
+            title=dict(text=say(down, **parts), standoff=6),
             **_ticks(rows, stays, numbered),
         ),
     )  # fmt: skip
@@ -253,7 +255,7 @@ def caption(
     elif step.plan is None:
         shown, doubt = say("plan.caption_pruned", **told), say("plan.doubt_pruned")
     else:
-        first = say(f"plan.order_{order}")
+        first = say(f"plan.order.{order}")
         shown, doubt = say("plan.caption", **told, first=first), say("plan.doubt")
     if near is not None:
         shown += " " + near_caption(step, near, say)

@@ -25,12 +25,14 @@ class Table:
 
 
 def table(
-    step: Step, order: str = "structure", near: int | None = None, say: Texts = ENGLISH
-) -> Table:
+    step: Step, order: str = "structure", near: int | None = None, channel: int | None = None,
+    say: Texts = ENGLISH,
+) -> Table:  # fmt: skip
     """The plan's entries, or the coefficients of a guess, in the order of the heatmap's rows.
 
     By "structure", row by row of the heatmap, the largest of each first; by "channel", by number;
-    by "cost", what costs most (mass times cost) first. With `near`, only a neighbourhood's.
+    by "cost", what costs most (mass times cost) first. With `near`, only a neighbourhood's. The
+    rows of `channel`, which is chosen, come before all others, with a mark.
     """
     rows, columns = arrangement(step, order, near)
     kept = step.measures.kept.numpy()
@@ -42,11 +44,13 @@ def table(
     strongest = np.argsort(-size[y, x], kind="stable")[:MOST]
     y, x = y[strongest], x[strongest]
     source, target = rows[y], kept[columns][x]
-    given = {
-        say("plan.table_source"): source,
-        say("plan.table_target"): target,
-        say("plan.table_stays"): np.isin(source, kept),
-    }
+    chosen = np.zeros(len(y), bool)
+    given = {}
+    if channel is not None:
+        chosen = (source == channel) | (target == channel)
+        given[say("plan.table_chosen")] = np.where(chosen, "●", "")
+    given[say("plan.table_source")] = source
+    given[say("plan.table_target")] = target
     first = y
     if step.plan is not None:
         place = columns[x]
@@ -59,5 +63,5 @@ def table(
     else:
         title = "plan.table_coefficient" if guesses(step) else "plan.table_share"
         given[say(title)] = value[y, x]
-    turn = np.lexsort((-size[y, x], first))
+    turn = np.lexsort((-size[y, x], first, ~chosen))
     return Table(pd.DataFrame(given).iloc[turn].reset_index(drop=True), source[turn], entries)

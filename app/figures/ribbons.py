@@ -47,7 +47,7 @@ def figure(
     kept = step.measures.kept.numpy()
     own = ties.source == ties.target
     lost = ~np.isin(ties.source, kept)
-    coarse = COARSE if len(ties.mass) > MANY else BEND
+    many = len(ties.mass) > MANY
     looks = {
         "own": (own, theme.DENSE[mode], 0.22, "solid"),
         "given": (lost, theme.FUSED[mode], 0.5, "solid"),
@@ -55,8 +55,9 @@ def figure(
     }
     traces = []
     for name, (which, colour, opacity, dash) in looks.items():
-        x, y = _outline(ties, which, coarse)
-        edge = dict(width=0.5 if dash == "solid" else 1, dash=dash, color=_faded(colour, 0.6))
+        x, y = _outline(ties, which, COARSE if many else BEND)
+        wide = 0 if many else 0.5 if dash == "solid" else 1  # edges would hide what they enclose
+        edge = dict(width=wide, dash=dash, color=_faded(colour, 0.6))
         traces.append(
             go.Scatter(
                 name=name, x=x, y=y, mode="lines", fill="toself", hoverinfo="skip",
@@ -80,6 +81,7 @@ def figure(
     names = dict(count=len(rows), stay=len(columns))
     return theme.layout(
         go.Figure(traces), mode, tall, dragmode=False, hovermode="closest", hoverdistance=40,
+        modebar=dict(bgcolor=theme.PAPER[mode]),
         margin=dict(l=44, r=44, t=34, b=8, autoexpand=False),
         xaxis=dict(range=[0, 1], visible=False, fixedrange=True),
         yaxis=dict(side, **_numbers(left, stays, numbered)),
@@ -123,7 +125,7 @@ def caption(
     step: Step, order: str = "structure", near: int | None = None, say: Texts = ENGLISH
 ) -> tuple[str, str]:
     """What the figure shows, and what not to read into it: a sentence each, or a few."""
-    shown = say("plan.ribbons_caption", first=say(f"plan.order_{order}"))
+    shown = say("plan.ribbons_caption", first=say(f"plan.order.{order}"))
     if near is not None:
         shown += " " + near_caption(step, near, say)
     else:

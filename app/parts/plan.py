@@ -86,8 +86,8 @@ def _picture(page: Page, step: Step, kind: str, order: str, near: int | None) ->
 
 
 def _table(page: Page, step: Step, order: str, near: int | None) -> None:
-    say, key = page.say, page.key("plan table")
-    told = plan_table.table(step, order, near, say)
+    say, key, channel = page.say, page.key("plan table"), page.choice.channel
+    told = plan_table.table(step, order, near, channel, say)
 
     def selected() -> None:
         rows = st.session_state[key]["selection"]["rows"]
@@ -113,8 +113,10 @@ def _table(page: Page, step: Step, order: str, near: int | None) -> None:
     shown = (
         say("plan.table_caption_guess")
         if guess
-        else say("plan.table_caption", first=say(f"plan.order_{order}"))
+        else say("plan.table_caption", first=say(f"plan.order.{order}"))
     )
+    if channel is not None:
+        shown += " " + say("plan.table_first")
     if near is not None:
         shown += " " + plan_figure.near_caption(step, near, say)
     if len(told.rows) < told.entries:
