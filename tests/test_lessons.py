@@ -203,7 +203,8 @@ def test_the_example_of_the_guide_is_a_lesson(tmp_path):
     file.write_text(example)
     found, wrong = check(file)
     assert not wrong and found is not None and len(found.steps) >= 2
-    for name in (*PARTS, *lesson.CONTROLS, *STAGES, *FACTS):
+    facts = [fact for noticed in FACTS.values() for fact in noticed]
+    for name in (*PARTS, *lesson.CONTROLS, *STAGES, *FACTS, *facts):
         assert f"`{name}`" in guide, f"the guide does not explain {name}"
 
 

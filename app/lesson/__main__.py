@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import core
 from app.lesson import Lesson, LessonError, read
@@ -36,13 +39,18 @@ def check(file: Path) -> tuple[Lesson | None, list[str]]:
     return lesson, [*problems(lesson), *_toys(lesson)]
 
 
+def _toy_box() -> ModuleType:
+    """The toys. Imported here: they need Streamlit, which says on the console that it isn't on."""
+    logging.getLogger("streamlit.runtime.caching.cache_data_api").setLevel(logging.ERROR)
+    return import_module("app.toys")
+
+
 def _toys(lesson: Lesson) -> Iterator[str]:
     """A sentence for every toy that can't be drawn as a lesson wants it."""
     steps = [(n, step) for n, step in enumerate(lesson.steps, 1) if step.toy]
     if not steps or find_spec("app.toys") is None:
         return
-    from app import toys  # here: it needs Streamlit, which most lessons' checks don't
-
+    toys = _toy_box()
     for number, step in steps:
         try:
             toys.check(step.toy, step.settings)
@@ -59,9 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("toys", help="say what each toy can be told in a step")
     asked = parser.parse_args(arguments)
     if asked.command == "toys":
-        from app import toys
-
-        for toy, fields in toys.FIELDS.items():
+        for toy, fields in _toy_box().FIELDS.items():
             print(toy, *(f"  {name}: {about}" for name, about in fields.items()), sep="\n")
         return 0
     failed = False

@@ -28,12 +28,17 @@ CONTROLS = (
 STATES = tuple(name for name in ASKED if name != "text") + ("pin",)
 #: The steps of the method, in order; a step of a lesson may explain one of them.
 STAGES = ("graph", "importance", "target", "cost", "transport", "folding", "fusion", "tuning")
-#: Toys, and what each notices.
+#: Toys, and what each notices (`app.toys.FACTS`, which needs Streamlit).
 FACTS = {
-    "transport": ("transport.moved", "transport.sinkhorn"),
-    "puzzle": ("puzzle.solved",),
-    "folding": ("folding.changed",),
-}
+    "transport": (
+        "transport.moved", "transport.weighed", "transport.distance", "transport.normalised",
+        "transport.sinkhorn", "transport.epsilon", "transport.compared",
+    ),
+    "puzzle": ("puzzle.picked", "puzzle.checked", "puzzle.broken", "puzzle.solved"),
+    "folding": (
+        "folding.changed", "folding.input", "folding.checked", "folding.epsilon", "folding.mean",
+    ),
+}  # fmt: skip
 #: How many steps and questions a lesson has at most: what one sitting bears.
 MOST_STEPS, MOST_QUESTIONS = 12, 6
 
