@@ -385,6 +385,10 @@ def test_a_link_opens_a_step_and_one_with_choices_keeps_them(no_images):
     assert told(again)["sparsity"] == "0.8" and told(again)["step"] == "4"
     again.button(key="lesson_restore").click().run()
     assert told(fine(again))["sparsity"] == "0.5"
+    again.number_input(key="seed").set_value(3).run()
+    assert told(again)["seed"] == "3"
+    again.button(key="lesson_restore").click().run()
+    assert "seed" not in told(fine(again))
     again.button(key="lesson_leave").click().run()
     assert "lesson" not in told(fine(again)) and told(again)["group"] == "11"
     assert step.title("en") not in said(again)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -41,7 +40,7 @@ def check(file: Path) -> tuple[Lesson | None, list[str]]:
 
 def _toy_box() -> ModuleType:
     """The toys. Imported here: they need Streamlit, which says on the console that it isn't on."""
-    logging.getLogger("streamlit.runtime.caching.cache_data_api").setLevel(logging.ERROR)
+    import_module("streamlit.logger").set_log_level("ERROR")
     return import_module("app.toys")
 
 

@@ -174,7 +174,7 @@ def panel(lesson: Lesson, number: int, told: Mapping[str, str], say: Texts) -> N
             say("lesson.next"), key="lesson_next", on_click=go, args=(lesson.name, number + 1),
             disabled=number == len(lesson), type="primary", icon=":material/arrow_forward:",
         )  # fmt: skip
-        if any(told.get(name) != value for name, value in _own(lesson, number).items()):
+        if _apart(told, controls.link_of(lesson.state(number))):
             st.button(
                 say("lesson.restore"), key="lesson_restore", on_click=go,
                 args=(lesson.name, number), icon=":material/restart_alt:",
@@ -185,9 +185,10 @@ def panel(lesson: Lesson, number: int, told: Mapping[str, str], say: Texts) -> N
         )  # fmt: skip
 
 
-def _own(lesson: Lesson, number: int) -> dict[str, str]:
-    """What the link would say if nobody had changed the step's view."""
-    return controls.link_of(lesson.state(number))
+def _apart(told: Mapping[str, str], own: Mapping[str, str]) -> bool:
+    """Whether the viewer has changed something of a step's view."""
+    viewers = {"lang", "text", "lesson", "step", "pin"}
+    return any(told.get(name) != own.get(name) for name in {*told, *own} - viewers)
 
 
 def task(lesson: Lesson, number: int, step: Step, told: Mapping[str, str], say: Texts) -> None:
