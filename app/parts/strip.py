@@ -45,8 +45,9 @@ def show(page: Page, step: Step | None) -> None:
     st.html(f"<style>{style}</style>")
     with st.container(horizontal=True, key=page.key("strip")):
         for stage, (words, _) in told.items():
+            title = page.say(f"strip.stage.{stage}")
             st.button(
-                f"**{page.say(f'strip.stage.{stage}')}** {words}",
+                f"**{title}** {words}",
                 key=page.key(f"stage_{stage}"),
                 help=page.say("strip.open") if stage in opens else None,
                 on_click=lesson.go,
@@ -66,7 +67,8 @@ def said(page: Page, step: Step | None, stage: str) -> tuple[str, bool]:
     if stage == "tuning":
         return say("strip.tuning"), False
     if stage == "fusion":
-        return f"{recipe.rule}: {say(f'strip.rule.{recipe.rule}')}", True
+        what = say(f"strip.rule.{recipe.rule}")
+        return f"{recipe.rule}: {what}", True
     if step is None:
         return say("strip.waiting"), False
     if stage == "importance":
