@@ -475,14 +475,14 @@ def test_the_strip_says_what_each_step_did(no_images):
     low, high = float(step.scores.min()), float(step.scores.max())
     now = strip(at)
     assert list(now) == list(STAGES)
-    assert now["graph"] == "**Graph** 8 groups in this network"
+    assert now["graph"] == "**Graph** 8 groups"
     assert now["importance"] == f"**Importance** l1: {low:.3g} to {high:.3g}"
     assert now["target"] == "**Target** 16 of 32 stay"
-    assert now["cost"] == f"**Cost** l1, {float(step.plan.costs.mean()):.3g} on the mean"
+    assert now["cost"] == f"**Cost** l1, mean {float(step.plan.costs.mean()):.3g}"
     assert now["transport"] == f"**Transport** exact, cost {step.plan.cost:.3g}"
     assert now["folding"] == "**Folding** 8 batch norms folded"
     assert now["fusion"] == "**Fusion** released: sums"
-    assert now["tuning"] == "**Fine-tuning** not here: nothing is trained"
+    assert now["tuning"] == "**Fine-tuning** nothing is trained"
     at.slider(key="percent").set_value(75).run()
     assert strip(fine(at))["target"] == "**Target** 8 of 32 stay"
 

@@ -27,8 +27,9 @@ _LAYOUT = f"""
 .st-key-lesson_panel {{ border-left: 4px solid var(--mark); padding-left: 1rem; }}
 .st-key-lesson_panel h2 {{ font-size: 1.5rem; padding: 0 0 0.25rem; }}
 .st-key-lesson_panel h3 {{ font-size: 1.2rem; padding: 0; }}
+.st-key-lesson_panel .katex-display {{ font-size: 0.95em; overflow-x: auto; overflow-y: hidden; }}
+.st-key-lesson_panel .katex-display {{ padding: 0.2rem 0; }}
 @media (min-width: {NARROW}px) {{
-  .st-key-lesson_beside > div > div > [data-testid="stColumn"]:first-child > div,
   .st-key-lesson_beside > [data-testid="stHorizontalBlock"]
     > [data-testid="stColumn"]:first-child > div {{
     position: sticky; top: 4rem; max-height: calc(100vh - 5rem); overflow-y: auto;

@@ -13,13 +13,13 @@ from core.compress import Step
 
 #: `@` stands for the strip's own class.
 _STYLE = """
-@ { gap: 0.5rem 1.1rem; }
-@ button { padding: 0.2rem 0.6rem; text-align: left; min-height: 3.1rem; }
+@ { gap: 0.5rem 1rem; }
+@ button { padding: 0.2rem 0.5rem; text-align: left; min-height: 3.1rem; }
 @ button p { font-size: 0.8rem; line-height: 1.25; }
 @ button strong { display: block; font-size: 0.9rem; }
 @ > div { position: relative; }
-@ > div:not(:first-child)::before {
-  content: "→"; position: absolute; left: -1rem; top: 0.9rem; font-size: 0.8rem; opacity: 0.7;
+@ > div:not(:last-child)::after {
+  content: "→"; position: absolute; right: -0.9rem; top: 0.9rem; font-size: 0.8rem; opacity: 0.7;
 }
 @media (max-width: 700px) {
   @ { flex-wrap: nowrap; overflow-x: auto; padding-bottom: 0.5rem; }
