@@ -23,6 +23,7 @@ WIDGETS = {name: f".st-key-{name}" for name in CONTROLS} | {
 #: Below this width, in pixels, the lesson stands above the page instead of beside it.
 NARROW = 1150
 
+_COLUMNS = '.st-key-lesson_beside > div > [data-testid="stHorizontalBlock"]'
 _LAYOUT = f"""
 .st-key-lesson_panel {{ border-left: 4px solid var(--mark); padding-left: 1rem; }}
 .st-key-lesson_panel h2 {{ font-size: 1.5rem; padding: 0 0 0.25rem; }}
@@ -30,16 +31,13 @@ _LAYOUT = f"""
 .st-key-lesson_panel .katex-display {{ font-size: 0.95em; overflow-x: auto; overflow-y: hidden; }}
 .st-key-lesson_panel .katex-display {{ padding: 0.2rem 0; }}
 @media (min-width: {NARROW}px) {{
-  .st-key-lesson_beside > [data-testid="stHorizontalBlock"]
-    > [data-testid="stColumn"]:first-child > div {{
+  {_COLUMNS} > [data-testid="stColumn"]:first-child > div {{
     position: sticky; top: 4rem; max-height: calc(100vh - 5rem); overflow-y: auto;
   }}
 }}
 @media (max-width: {NARROW - 1}px) {{
-  .st-key-lesson_beside > [data-testid="stHorizontalBlock"] {{ flex-direction: column; }}
-  .st-key-lesson_beside > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {{
-    width: 100%; min-width: 100%; flex: 0 0 auto;
-  }}
+  {_COLUMNS} {{ flex-direction: column; }}
+  {_COLUMNS} > [data-testid="stColumn"] {{ width: 100%; min-width: 100%; flex: 0 0 auto; }}
 }}
 """
 
