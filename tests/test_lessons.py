@@ -203,7 +203,8 @@ def test_the_example_of_the_guide_is_a_lesson(tmp_path):
     file.write_text(example)
     found, wrong = check(file)
     assert not wrong and found is not None and len(found.steps) >= 2
-    for name in (*PARTS, *lesson.CONTROLS, *STAGES, *FACTS):
+    facts = [fact for noticed in FACTS.values() for fact in noticed]
+    for name in (*PARTS, *lesson.CONTROLS, *STAGES, *FACTS, *facts):
         assert f"`{name}`" in guide, f"the guide does not explain {name}"
 
 
@@ -306,7 +307,10 @@ def test_every_step_of_the_method_is_explained_once():
 def test_every_toy_that_a_lesson_uses_is_installed():
     used = {step.toy for found in LESSONS.values() for step in found.steps if step.toy}
     assert used <= set(FACTS)
-    assert used <= set(lesson_part.toys()), "app/toys/ lacks some: merge it"
+    assert used <= set(lesson_part.toys()), "app/toys/ lacks some"
+    from app import toys
+
+    assert {toy: toys.FACTS[toy] for toy in FACTS} == FACTS
 
 
 # ---- on the page
@@ -381,6 +385,10 @@ def test_a_link_opens_a_step_and_one_with_choices_keeps_them(no_images):
     assert told(again)["sparsity"] == "0.8" and told(again)["step"] == "4"
     again.button(key="lesson_restore").click().run()
     assert told(fine(again))["sparsity"] == "0.5"
+    again.number_input(key="seed").set_value(3).run()
+    assert told(again)["seed"] == "3"
+    again.button(key="lesson_restore").click().run()
+    assert "seed" not in told(fine(again))
     again.button(key="lesson_leave").click().run()
     assert "lesson" not in told(fine(again)) and told(again)["group"] == "11"
     assert step.title("en") not in said(again)
@@ -467,14 +475,14 @@ def test_the_strip_says_what_each_step_did(no_images):
     low, high = float(step.scores.min()), float(step.scores.max())
     now = strip(at)
     assert list(now) == list(STAGES)
-    assert now["graph"] == "**Graph** 8 groups in this network"
+    assert now["graph"] == "**Graph** 8 groups"
     assert now["importance"] == f"**Importance** l1: {low:.3g} to {high:.3g}"
     assert now["target"] == "**Target** 16 of 32 stay"
-    assert now["cost"] == f"**Cost** l1, {float(step.plan.costs.mean()):.3g} on the mean"
+    assert now["cost"] == f"**Cost** l1, mean {float(step.plan.costs.mean()):.3g}"
     assert now["transport"] == f"**Transport** exact, cost {step.plan.cost:.3g}"
     assert now["folding"] == "**Folding** 8 batch norms folded"
     assert now["fusion"] == "**Fusion** released: sums"
-    assert now["tuning"] == "**Fine-tuning** not here: nothing is trained"
+    assert now["tuning"] == "**Fine-tuning** nothing is trained"
     at.slider(key="percent").set_value(75).run()
     assert strip(fine(at))["target"] == "**Target** 8 of 32 stay"
 

@@ -5,14 +5,10 @@ from app.lesson.format import (
     FACTS,
     PARTS,
     STAGES,
-    Answer,
-    Lesson,
     LessonError,
-    Question,
-    Step,
-    Words,
     read,
 )
+from app.lesson.nouns import Answer, Lesson, Question, Step, Words
 from app.lesson.tasks import met
 
 __all__ = [

@@ -1,15 +1,20 @@
-"""`python -m app.lesson check FILE …`: is a lesson's file in order, and do its numbers hold?"""
+"""`python -m app.lesson`: check lesson files, numbers included, or list what toys can be told."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import core
 from app.lesson import Lesson, LessonError, read
 from app.lesson.numbers import problems
 from core import zoo
+from core.errors import ExplorerError
 
 
 def widths(name: str) -> tuple[int, ...]:
@@ -30,7 +35,26 @@ def check(file: Path) -> tuple[Lesson | None, list[str]]:
         lesson = read(file, remembered)
     except LessonError as error:
         return None, error.problems
-    return lesson, list(problems(lesson))
+    return lesson, [*problems(lesson), *_toys(lesson)]
+
+
+def _toy_box() -> ModuleType:
+    """The toys. Imported here: they need Streamlit, which says on the console that it isn't on."""
+    import_module("streamlit.logger").set_log_level("ERROR")
+    return import_module("app.toys")
+
+
+def _toys(lesson: Lesson) -> Iterator[str]:
+    """A sentence for every toy that can't be drawn as a lesson wants it."""
+    steps = [(n, step) for n, step in enumerate(lesson.steps, 1) if step.toy]
+    if not steps or find_spec("app.toys") is None:
+        return
+    toys = _toy_box()
+    for number, step in steps:
+        try:
+            toys.check(step.toy, step.settings)
+        except ExplorerError as error:
+            yield f"{lesson.name}, step {number}, toy: {error}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,8 +63,14 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     checking = commands.add_parser("check", help="say what is wrong with lesson files")
     checking.add_argument("file", nargs="+", type=Path)
+    commands.add_parser("toys", help="say what each toy can be told in a step")
+    asked = parser.parse_args(arguments)
+    if asked.command == "toys":
+        for toy, fields in _toy_box().FIELDS.items():
+            print(toy, *(f"  {name}: {about}" for name, about in fields.items()), sep="\n")
+        return 0
     failed = False
-    for file in parser.parse_args(arguments).file:
+    for file in asked.file:
         lesson, wrong = check(file)
         for sentence in wrong:
             print(sentence, file=sys.stderr)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from app import link
 from app.language import DEFAULT, LANGUAGES
+from app.lesson.nouns import Answer, Lesson, Question, Step, Words
 from app.lesson.tasks import ASKED, LEAST, MOST, NUMBERS, met, split
 from core import zoo
 from core.errors import ExplorerError
@@ -28,12 +28,17 @@ CONTROLS = (
 STATES = tuple(name for name in ASKED if name != "text") + ("pin",)
 #: The steps of the method, in order; a step of a lesson may explain one of them.
 STAGES = ("graph", "importance", "target", "cost", "transport", "folding", "fusion", "tuning")
-#: Toys, and what each notices.
+#: Toys, and what each notices (`app.toys.FACTS`, which needs Streamlit).
 FACTS = {
-    "transport": ("transport.moved", "transport.sinkhorn"),
-    "puzzle": ("puzzle.solved",),
-    "folding": ("folding.changed",),
-}
+    "transport": (
+        "transport.moved", "transport.weighed", "transport.distance", "transport.normalised",
+        "transport.sinkhorn", "transport.epsilon", "transport.compared",
+    ),
+    "puzzle": ("puzzle.picked", "puzzle.checked", "puzzle.broken", "puzzle.solved"),
+    "folding": (
+        "folding.changed", "folding.input", "folding.checked", "folding.epsilon", "folding.mean",
+    ),
+}  # fmt: skip
 #: How many steps and questions a lesson has at most: what one sitting bears.
 MOST_STEPS, MOST_QUESTIONS = 12, 6
 
@@ -52,83 +57,6 @@ class LessonError(ExplorerError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-class Words(dict[str, str]):
-    """A text by language; under "" what holds in all of them."""
-
-    def __call__(self, language: str) -> str:
-        """The text in a language, else in English, else in the one there is."""
-        for name in (language, "", DEFAULT):
-            if name in self:
-                return self[name]
-        return next(iter(self.values()))
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step. `state`: the link's values it sets, those of the steps before it included."""
-
-    title: Words
-    text: Words
-    formula: str
-    state: Mapping[str, str]
-    highlight: tuple[str, ...]
-    hide: tuple[str, ...]
-    task: Words | None
-    done: Mapping[str, object]
-    feedback: Words | None
-    toy: str | None
-    settings: Mapping[str, str]
-    stage: str | None
-    checks: tuple[Mapping, ...] = ()
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One of a question's answers, and why it is right or wrong."""
-
-    text: Words
-    right: bool
-    why: Words
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question with its answers, one of them right."""
-
-    ask: Words
-    answers: tuple[Answer, ...]
-    checks: tuple[Mapping, ...] = ()
-
-    @property
-    def right(self) -> int:
-        return next(i for i, answer in enumerate(self.answers) if answer.right)
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """A lesson as its file has it; `len` counts its steps and the page of its questions."""
-
-    name: str
-    title: Words
-    summary: Words
-    audience: Words
-    minutes: int
-    order: int
-    steps: tuple[Step, ...]
-    questions: tuple[Question, ...]
-
-    def __len__(self) -> int:
-        return len(self.steps) + 1
-
-    def step(self, number: int) -> Step | None:
-        """Step 1, 2, …; None for the page of questions."""
-        return self.steps[number - 1] if number <= len(self.steps) else None
-
-    def state(self, number: int) -> Mapping[str, str]:
-        """The link's values at a step; the questions keep those of the last step."""
-        return self.steps[min(number, len(self.steps)) - 1].state
 
 
 class _Sentences:

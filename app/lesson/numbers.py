@@ -15,7 +15,7 @@ import torch
 import core
 import core.measures
 import core.zoo
-from app.lesson.format import Lesson, Question
+from app.lesson.nouns import Lesson, Question
 from core.cost import normalised, to_centres
 from core.errors import ExplorerError
 from core.groups import Layer

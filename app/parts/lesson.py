@@ -23,22 +23,21 @@ WIDGETS = {name: f".st-key-{name}" for name in CONTROLS} | {
 #: Below this width, in pixels, the lesson stands above the page instead of beside it.
 NARROW = 1150
 
+_COLUMNS = '.st-key-lesson_beside > div > [data-testid="stHorizontalBlock"]'
 _LAYOUT = f"""
 .st-key-lesson_panel {{ border-left: 4px solid var(--mark); padding-left: 1rem; }}
 .st-key-lesson_panel h2 {{ font-size: 1.5rem; padding: 0 0 0.25rem; }}
 .st-key-lesson_panel h3 {{ font-size: 1.2rem; padding: 0; }}
+.st-key-lesson_panel .katex-display {{ font-size: 0.95em; overflow-x: auto; overflow-y: hidden; }}
+.st-key-lesson_panel .katex-display {{ padding: 0.2rem 0; }}
 @media (min-width: {NARROW}px) {{
-  .st-key-lesson_beside > div > div > [data-testid="stColumn"]:first-child > div,
-  .st-key-lesson_beside > [data-testid="stHorizontalBlock"]
-    > [data-testid="stColumn"]:first-child > div {{
+  {_COLUMNS} > [data-testid="stColumn"]:first-child > div {{
     position: sticky; top: 4rem; max-height: calc(100vh - 5rem); overflow-y: auto;
   }}
 }}
 @media (max-width: {NARROW - 1}px) {{
-  .st-key-lesson_beside > [data-testid="stHorizontalBlock"] {{ flex-direction: column; }}
-  .st-key-lesson_beside > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {{
-    width: 100%; min-width: 100%; flex: 0 0 auto;
-  }}
+  {_COLUMNS} {{ flex-direction: column; }}
+  {_COLUMNS} > [data-testid="stColumn"] {{ width: 100%; min-width: 100%; flex: 0 0 auto; }}
 }}
 """
 
@@ -174,7 +173,7 @@ def panel(lesson: Lesson, number: int, told: Mapping[str, str], say: Texts) -> N
             say("lesson.next"), key="lesson_next", on_click=go, args=(lesson.name, number + 1),
             disabled=number == len(lesson), type="primary", icon=":material/arrow_forward:",
         )  # fmt: skip
-        if any(told.get(name) != value for name, value in _own(lesson, number).items()):
+        if _apart(told, controls.link_of(lesson.state(number))):
             st.button(
                 say("lesson.restore"), key="lesson_restore", on_click=go,
                 args=(lesson.name, number), icon=":material/restart_alt:",
@@ -185,9 +184,10 @@ def panel(lesson: Lesson, number: int, told: Mapping[str, str], say: Texts) -> N
         )  # fmt: skip
 
 
-def _own(lesson: Lesson, number: int) -> dict[str, str]:
-    """What the link would say if nobody had changed the step's view."""
-    return controls.link_of(lesson.state(number))
+def _apart(told: Mapping[str, str], own: Mapping[str, str]) -> bool:
+    """Whether the viewer has changed something of a step's view."""
+    viewers = {"lang", "text", "lesson", "step", "pin"}
+    return any(told.get(name) != own.get(name) for name in {*told, *own} - viewers)
 
 
 def task(lesson: Lesson, number: int, step: Step, told: Mapping[str, str], say: Texts) -> None:
