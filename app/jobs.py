@@ -159,7 +159,7 @@ class Job:
         Cancelled
             If somebody asked for it to stop.
         """
-        if self._stop.wait(seconds):
+        if self._stop.wait(seconds) or self.cancelled:
             raise Cancelled("Stopped.")
 
     def hold(self) -> None:
@@ -171,12 +171,14 @@ class Job:
             If somebody asked for it to stop.
         """
         latest = time.monotonic() + PATIENCE
+        self.pause(0)
         while (left := min(_page.until, latest) - time.monotonic()) > 0:
             self.pause(left)
 
     @property
     def cancelled(self) -> bool:
-        return self._stop.is_set()
+        """Whether somebody asked for it to stop, or the server ends, which waits for its workers."""
+        return self._stop.is_set() or not threading.main_thread().is_alive()
 
     @property
     def running(self) -> bool:

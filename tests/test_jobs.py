@@ -2,10 +2,12 @@
 
 import dataclasses
 import os
+import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,8 @@ import torch
 import core
 from app import jobs
 from core.errors import DataError
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def wait(job, seconds=20.0):
@@ -268,3 +272,22 @@ def test_workers_stand_back_and_the_page_does_not():
     for pool in ("measure", "decide", "picture"):
         wait(jobs.Job(work(pool)).start(pool))
     assert told == {"measure": 5, "decide": own, "picture": 2}
+
+
+def test_a_server_that_ends_waits_for_no_work(tmp_path):
+    """Python waits for its workers' threads at its end; long work must notice that."""
+    program = tmp_path / "ends.py"
+    program.write_text(
+        "import threading, time\n"
+        "from app import jobs\n"
+        "begun = threading.Event()\n"
+        "def work(job):\n"
+        "    begun.set()\n"
+        "    for i in range(6000):\n"
+        "        time.sleep(0.01)\n"
+        "        job.report(i / 6000, 'on and on')\n"
+        "jobs.Job(work).start()\n"
+        "begun.wait()\n"
+    )
+    surroundings = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, str(program)], env=surroundings, timeout=30, check=True)
