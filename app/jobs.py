@@ -74,6 +74,11 @@ def page_first() -> Iterator[None]:
         _page.drawn(AFTERWARDS)
 
 
+#: Set when the server ends. Python then waits for the workers' threads before anything that is
+#: registered with `atexit` is called, so it has to be told where they are, too, if it can be.
+_ending = threading.Event()
+getattr(threading, "_register_atexit", lambda call: None)(_ending.set)
+
 #: Seconds after which a measurement that no page has drawn makes room for others.
 UNSEEN = 10.0
 
@@ -178,7 +183,7 @@ class Job:
     @property
     def cancelled(self) -> bool:
         """Whether somebody asked for it to stop, or the server ends, which waits for its workers."""
-        return self._stop.is_set() or not threading.main_thread().is_alive()
+        return self._stop.is_set() or _ending.is_set()
 
     @property
     def running(self) -> bool:
