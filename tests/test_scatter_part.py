@@ -11,6 +11,7 @@ import pytest
 from test_app import fine, link, opened, said
 
 from app import cache
+from app.parts import scatter as part
 from core import embedding
 
 
@@ -25,7 +26,7 @@ def fitted(isolated_home, monkeypatch):
     def quick(prepared, index, recipe, method="pca"):
         asked.append((method, index))
         plain = embed(prepared, index, recipe, "pca")
-        if method == "pca":
+        if method == "pca" or len(plain.before) < embedding.FEWEST:
             return plain
         fields = {name: getattr(plain, name) for name in ("box", "_prepared", "_index", "_bias")}
         return embedding.Embedding(
@@ -131,12 +132,14 @@ def test_pca_is_shown_until_umap_is_ready(fitted, monkeypatch):
     cache.umap.clear()
 
 
-def test_small_groups_say_why_they_have_no_umap(isolated_home):
-    cache.clear()
-    at = opened(network="resnet18-digits", group="11")
-    width = len(places(scatter(at)["figure"]))
-    fine(at)
-    assert (width < embedding.FEWEST) == ("from fewer than 15 channels" in said(at))
+@pytest.mark.parametrize(("least", "told"), [(33, True), (32, False)])
+def test_small_groups_say_why_they_have_no_umap(fitted, monkeypatch, least, told):
+    monkeypatch.setattr(embedding, "FEWEST", least)
+    at = opened(network="vgg11_bn-digits", group="6")
+    wait_for(at, lambda at: "until UMAP is ready" not in said(at))
+    assert len(places(scatter(at)["figure"])) == 32
+    assert (f"from fewer than {least} channels" in said(at)) == told
+    assert scatter(at)["alt"].startswith("PCA" if told else "UMAP")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +147,9 @@ def test_small_groups_say_why_they_have_no_umap(isolated_home):
     [{}, dict(rule="repaired", channel="3", picture="pca"), dict(rule="best", lang="de")],
     ids=["released", "repaired", "best"],
 )  # fmt: skip
-def test_what_is_played_is_what_the_slider_shows(fitted, choices):
+def test_what_is_played_is_what_the_slider_shows(fitted, monkeypatch, choices):
+    assert part.PLAYED == tuple(percent / 100 for percent in range(10, 100, 10))
+    monkeypatch.setattr(part, "PLAYED", (0.1, 0.5, 0.9))
     at = opened(network="vgg11_bn-digits", group="6", **choices)
     method = choices.get("picture", "umap").upper()
     wait_for(at, lambda at: len(_charts(at)) >= 4 and scatter(at)["alt"].startswith(method))
@@ -156,13 +161,15 @@ def test_what_is_played_is_what_the_slider_shows(fitted, choices):
     wait_for(at, lambda at: motion(at)[1])
     frames = motion(at)[1]
     assert [frame["label"].replace("\xa0", " ") for frame in frames] == [
-        f"Sparsity {tenth}0 %" for tenth in range(1, 10)
+        "Sparsity 10 %",
+        "Sparsity 50 %",
+        "Sparsity 90 %",
     ]
-    for percent in (10, 50, 90):
+    for place, percent in enumerate((10, 50, 90)):
         at.slider(key="percent").set_value(percent).run()
         wait_for(at, lambda at: len(_charts(at)) >= 4)
         fine(at)
-        shown, frame = scatter(at), motion(at)[1][percent // 10 - 1]
+        shown, frame = scatter(at), motion(at)[1][place]
         for name in ("figure", "alt", "over"):
             assert frame[name] == shown[name], (percent, name)
         assert bool(frame["over"]) == ("channel" in choices)
@@ -180,8 +187,6 @@ def press(at, choices: dict) -> None:
 
     The button itself is pressed in tests/test_browser_scatter.py.
     """
-    from app.parts import scatter as part
-
     recipe = at.session_state["run_for"][1].replace(sparsity=0.0)
     method = choices.get("picture", "umap")
     base = embedding.of_all(recipe, 6)
