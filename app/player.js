@@ -154,12 +154,12 @@ function unpacked(trace) {
 }
 
 export default function ({ parentElement, data, setTriggerValue }) {
-  const text = new TextDecoder().decode(data);
-  const [first, second] = [text.indexOf("\n"), text.indexOf("\n", text.indexOf("\n") + 1)];
-  const [name, told] = [text.slice(0, first), JSON.parse(text.slice(first + 1, second))];
+  const first = data.indexOf("\n");
+  const second = data.indexOf("\n", first + 1);
+  const [name, told] = [data.slice(0, first), JSON.parse(data.slice(first + 1, second))];
   parentElement.player ??= player(parentElement, (...value) => parentElement.send(...value));
   parentElement.send = setTriggerValue;
-  parentElement.player.take(name, told, text.slice(second + 1));
+  parentElement.player.take(name, told, data.slice(second + 1));
   const begin = (tries) => {
     const box = document.querySelector(`.${CSS.escape(told.around)} .chart`);
     if (box) tell(box, told);

@@ -55,11 +55,9 @@ def _is_chart(part) -> bool:
 
 def motion(at) -> tuple[dict, list[dict]]:
     """What the player was sent: words, and frames."""
-    (found,) = [
-        part.proto.bytes for part in at.get("bidi_component")
-        if part.proto.bytes and not _is_chart(part)
-    ]  # fmt: skip
-    _, told, frames = found.decode().split("\n")
+    parts = [part.proto for part in at.get("bidi_component")]
+    (found,) = [p.json for p in parts if "motion" in p.component_name]
+    _, told, frames = json.loads(found).split("\n")
     return json.loads(told), json.loads(frames)
 
 
