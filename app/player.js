@@ -123,7 +123,9 @@ function player(parent, setTriggerValue) {
   };
   const dress = () => {
     const { words, preparing } = self.told;
-    main.textContent = self.playing ? `❚❚ ${words.pause}` : preparing ? words.stop : `▶ ${words.play}`;
+    const [sign, word] = self.playing ? ["❚❚ ", words.pause] : preparing ? ["", words.stop] : ["▶ ", words.play];
+    main.textContent = sign + word;
+    main.setAttribute("aria-label", word);
     back.textContent = words.back;
     back.hidden = !self.shown;
     if (!self.shown) label.textContent = "";
