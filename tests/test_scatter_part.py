@@ -142,7 +142,7 @@ def test_small_groups_say_why_they_have_no_umap(fitted, monkeypatch, least, told
 
 @pytest.mark.parametrize(
     "choices",
-    [{}, dict(rule="repaired", channel="3", picture="pca"), dict(rule="best", lang="de")],
+    [{}, dict(rule="repaired", channel="3", picture="pca"), dict(rule="best")],
     ids=["released", "repaired", "best"],
 )  # fmt: skip
 def test_what_is_played_is_what_the_slider_shows(fitted, monkeypatch, choices):
@@ -193,7 +193,7 @@ def press(at, choices: dict) -> None:
         else cache.umap("vgg11_bn-digits", 6, base).result
     )  # fmt: skip
     wanted = (
-        "vgg11_bn-digits", 6, recipe, part.PLAYED, method, "light", choices.get("lang", "en"), None,
+        "vgg11_bn-digits", 6, recipe, part.PLAYED, method, "light", "en", None,
     )  # fmt: skip
     at.session_state["frames_for"] = wanted
     at.session_state["frames"] = cache.frames(*wanted, picture)
