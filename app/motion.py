@@ -71,9 +71,9 @@ def motion(
         },
     }
     sent = frames(played, say)
-    # The frames' name stands first: the browser reads what follows only if it has others.
+    # One text: the frames' name stands first, the browser reads them only if it has others.
     name = hashlib.blake2b(sent.encode(), digest_size=8).hexdigest()
-    whole = "\n".join((name, json.dumps(told), sent)).encode()
+    whole = "\n".join((name, json.dumps(told), sent))
     _motion(key=key, data=whole, on_asked_change=asked, on_stopped_change=stopped)
 
 

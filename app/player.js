@@ -123,7 +123,9 @@ function player(parent, setTriggerValue) {
   };
   const dress = () => {
     const { words, preparing } = self.told;
-    main.textContent = self.playing ? `❚❚ ${words.pause}` : preparing ? words.stop : `▶ ${words.play}`;
+    const [sign, word] = self.playing ? ["❚❚ ", words.pause] : preparing ? ["", words.stop] : ["▶ ", words.play];
+    main.textContent = sign + word;
+    main.setAttribute("aria-label", word);
     back.textContent = words.back;
     back.hidden = !self.shown;
     if (!self.shown) label.textContent = "";
@@ -154,12 +156,12 @@ function unpacked(trace) {
 }
 
 export default function ({ parentElement, data, setTriggerValue }) {
-  const text = new TextDecoder().decode(data);
-  const [first, second] = [text.indexOf("\n"), text.indexOf("\n", text.indexOf("\n") + 1)];
-  const [name, told] = [text.slice(0, first), JSON.parse(text.slice(first + 1, second))];
+  const first = data.indexOf("\n");
+  const second = data.indexOf("\n", first + 1);
+  const [name, told] = [data.slice(0, first), JSON.parse(data.slice(first + 1, second))];
   parentElement.player ??= player(parentElement, (...value) => parentElement.send(...value));
   parentElement.send = setTriggerValue;
-  parentElement.player.take(name, told, text.slice(second + 1));
+  parentElement.player.take(name, told, data.slice(second + 1));
   const begin = (tries) => {
     const box = document.querySelector(`.${CSS.escape(told.around)} .chart`);
     if (box) tell(box, told);

@@ -13,7 +13,7 @@ from torch import nn
 import core
 from core import embedding
 from core.compress import plan_group
-from core.embedding import SPARSITIES, embed, fused_features
+from core.embedding import SPARSITIES, embed, fused_features, of_all
 from core.errors import RecipeError, Unsupported, WeightsError
 
 RULES = ("released", "average", "preserving", "repaired")
@@ -101,7 +101,7 @@ def test_pca_is_the_textbooks(digits):
 
 def test_pca_places_a_weighted_mean_exactly(digits):
     _, prepared = digits
-    picture = embed(prepared, 2, core.Recipe(groups=(2,), rule="repaired"))
+    picture = embed(prepared, 2, core.Recipe(groups=(2,), features="weights+bias"))
     weights = np.random.default_rng(0).dirichlet(np.ones(128), 9)
     mean = torch.from_numpy(weights) @ prepared.features(2, True)
     np.testing.assert_allclose(picture.place(mean), weights @ picture.before, atol=1e-5)
@@ -120,26 +120,74 @@ def test_fused_channels_are_placed_by_their_features(digits, rule):
         np.testing.assert_allclose(after, picture.before[step.measures.kept], atol=1e-5)
 
 
-def test_pca_stays_for_all_sparsities_rules_and_solvers(digits):
+#: What may be chosen without any original channel moving.
+CHANGES = (
+    dict(sparsity=0.9), dict(rule="repaired"), dict(rule="best"), dict(solver="sinkhorn"),
+    dict(importance="l2"), dict(keep="k-means"), dict(cost="cosine"), dict(target="importance"),
+    dict(rounds=3), dict(features="weights"),
+)  # fmt: skip
+
+
+def test_one_picture_serves_all_sparsities_rules_and_solvers(digits):
     _, prepared = digits
-    plain = core.Recipe(groups=(5,), features="weights")
+    plain = core.Recipe(groups=(5,))
     first = embed(prepared, 5, plain)
-    for changes in (
-        dict(sparsity=0.9), dict(rule="repaired"), dict(solver="sinkhorn"), dict(seed=7)
-    ):  # fmt: skip
+    for changes in CHANGES:
+        assert of_all(plain.replace(**changes), 5) == of_all(plain, 5), changes
         other = embed(prepared, 5, plain.replace(**changes))
         np.testing.assert_array_equal(first.before, other.before)
         assert first.box == other.box
+    assert of_all(plain.replace(seed=7), 5) != of_all(plain, 5) != of_all(plain, 4)
+    biased = plain.replace(features="weights+bias")
+    assert of_all(biased, 5) != of_all(plain, 5)
+    assert not np.array_equal(embed(prepared, 5, biased).before, first.before)
 
 
-def test_trustworthiness_is_measured_with_the_cost(digits):
+def test_what_is_placed_moves_nothing_else(digits):
     _, prepared = digits
+    picture = embed(prepared, 5, core.Recipe(groups=(5,)))
+    before, box = picture.before.copy(), picture.box
+    half = step_of(prepared, 5)
+    placed = picture.after(half).copy()
+    for changes in CHANGES:
+        if "rounds" not in changes and changes.get("rule") != "best":  # these see more than a group
+            after = picture.after(step_of(prepared, 5, **changes))
+            assert np.isfinite(after).all()
+    np.testing.assert_array_equal(picture.before, before)
+    np.testing.assert_array_equal(picture.after(half), placed)
+    assert picture.box == box
+
+
+def test_a_picture_remembers_places_and_not_without_end(digits, monkeypatch):
+    _, prepared = digits
+    picture = embed(prepared, 5, core.Recipe(groups=(5,)))
+    monkeypatch.setattr(embedding, "MOST_KNOWN", 2)
+    first, second, third = (step_of(prepared, 5, sparsity=s) for s in (0.2, 0.4, 0.6))
+    placed = picture.after(first)
+    again = step_of(prepared, 5, sparsity=0.2)
+    assert picture.after(again) is placed, "known by what is decided, not by who decided it"
+    picture.after(second)
+    assert picture.after(first) is placed, "the one that was asked for last stays"
+    picture.after(third)
+    assert picture.after(first) is placed and len(picture._known) == 2
+    # Another rule's step has other places, even where the same channels stay.
+    other = picture.after(step_of(prepared, 5, sparsity=0.2, rule="repaired"))
+    assert other.shape == placed.shape and not np.array_equal(other, placed)
+
+
+def test_trustworthiness_is_measured_with_the_cost_that_transport_pays(digits):
+    _, prepared = digits
+    picture = embed(prepared, 4, core.Recipe(groups=(4,)))
+    found = set()
     for cost, metric in (("l1", "cityblock"), ("l2", "euclidean")):
-        picture = embed(prepared, 4, core.Recipe(groups=(4,), cost=cost))
-        features = prepared.features(4, False).numpy()
-        far = cdist(features, features, metric)
-        known = trustworthiness(far, picture.before, n_neighbors=5, metric="precomputed")
-        assert picture.trustworthiness == pytest.approx(known)
+        for rule, bias in (("released", False), ("repaired", True)):
+            features = prepared.features(4, bias).numpy()
+            far = cdist(features, features, metric)
+            known = trustworthiness(far, picture.before, n_neighbors=5, metric="precomputed")
+            recipe = core.Recipe(groups=(4,), cost=cost, rule=rule)
+            assert picture.trustworthiness(recipe) == pytest.approx(known)
+            found.add(known)
+    assert len(found) == 4
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 14, 15])
@@ -149,7 +197,7 @@ def test_small_groups_have_a_picture(width):
     picture = embed(prepared, 0, core.Recipe(), method)
     assert picture.method == "pca"
     assert picture.before.shape == (width, 2)
-    assert (picture.trustworthiness is None) == (width < 3)
+    assert (picture.trustworthiness(core.Recipe()) is None) == (width < 3)
     if width <= 2:  # one channel lies anywhere, two have one direction
         assert not picture.before[:, 1].any()
     for sparsity in (0.0, 0.5, 0.99):
@@ -193,46 +241,40 @@ def test_umap(digits):
     assert picture.method == "umap" and picture.explained is None
     assert picture.before.shape == (width, 2) and picture.before.dtype == np.float32
 
-    # Nothing depends on the sparsity asked for, and a seed draws the same picture again.
-    again = embed(prepared, index, recipe.replace(sparsity=0.8), "umap")
+    # Nothing depends on what is asked for, and a seed draws the same picture again.
+    asked = recipe.replace(sparsity=0.8, rule="repaired", solver="sinkhorn", importance="l2")
+    again = embed(prepared, index, asked, "umap")
     np.testing.assert_array_equal(picture.before, again.before)
 
     spread = picture.before.std(0).mean()
     (left, right), (bottom, top) = picture.box
-    for sparsity in (*SPARSITIES, 0.42):
-        step = step_of(prepared, index, sparsity=sparsity)
-        after = picture.after(step)
-        np.testing.assert_array_equal(after, again.after(step))
-        assert after.shape == (len(step.measures.kept), 2) and np.isfinite(after).all()
-        if sparsity in SPARSITIES:
+    for changes in (dict(), dict(rule="repaired"), dict(rule="average"), dict(importance="l2")):
+        for sparsity in (*SPARSITIES, 0.42):
+            step = step_of(prepared, index, sparsity=sparsity, **changes)
+            after = picture.after(step)
+            np.testing.assert_array_equal(after, again.after(step))
+            assert after.shape == (len(step.measures.kept), 2) and after.dtype == np.float32
             assert (after > (left, bottom)).all() and (after < (right, top)).all()
-        # Fused channels lie by their parents: much nearer than by another channel's.
-        merge = step.projection.merge.numpy()
-        parents = merge / merge.sum(1, keepdims=True) @ picture.before
-        near = np.linalg.norm(parents - after, axis=1).mean() / spread
-        wrong = np.linalg.norm(np.roll(parents, 1, axis=0) - after, axis=1).mean() / spread
-        # Beyond that a channel has ten parents all over the picture, whose mean says little there.
-        if sparsity <= 0.7:
-            assert near < 0.7 and near < 0.5 * wrong, (sparsity, near, wrong)
+            # Fused channels lie by their parents: much nearer than by another channel's.
+            merge = step.projection.merge.numpy()
+            parents = merge / merge.sum(1, keepdims=True) @ picture.before
+            near = np.linalg.norm(parents - after, axis=1).mean() / spread
+            wrong = np.linalg.norm(np.roll(parents, 1, axis=0) - after, axis=1).mean() / spread
+            # Beyond that a channel has ten parents all over the picture, whose mean says little.
+            if sparsity <= 0.7:
+                assert near < 0.7 and near < 0.5 * wrong, (changes, sparsity, near, wrong)
 
-    # What is settled is known afterwards, and lies where it would have been placed.
+    # What UMAP has seen lies where it was put, and what it has not does not move the others.
     step = step_of(prepared, index, sparsity=0.42)
-    placed = picture.after(step)
-    picture.settle(step)
-    assert picture.after(step) is picture.after(step) is not placed
-    np.testing.assert_array_equal(picture.after(step), placed)
-
-    # Another rule's steps are placed, not taken for those the picture was fitted with.
-    other = step_of(prepared, index, sparsity=0.5, rule="repaired", features="weights")
-    assert not np.array_equal(
-        picture.after(other), picture.after(step_of(prepared, index, sparsity=0.5))
-    )
+    features = fused_features(prepared, index, step, False)
+    alone = np.concatenate([picture.place(features[i : i + 1]) for i in range(len(features))])
+    np.testing.assert_allclose(alone, picture.place(features), atol=1e-4 * spread)
+    seen = picture.place(prepared.features(index, False))
+    np.testing.assert_allclose(seen, picture.before, atol=1e-3 * spread)
 
     # Plain pruning leaves channels where they are.
-    pruned = recipe.replace(rule="select")
     step = step_of(prepared, index, rule="select", sparsity=0.3)
-    drawn = embed(prepared, index, pruned, "umap")
-    np.testing.assert_array_equal(drawn.after(step), drawn.before[step.measures.kept])
+    np.testing.assert_array_equal(picture.after(step), picture.before[step.measures.kept])
 
     # The smallest group there is.
     tiny = small(embedding.FEWEST)

@@ -9,6 +9,7 @@ import pytest
 
 import core
 from app.figures import scatter, theme
+from app.language import texts
 from core.compress import plan_group
 from core.embedding import embed
 
@@ -29,7 +30,7 @@ def drawn():
 
 def points(figure) -> dict:
     """The clickable traces by their role."""
-    return {trace.name.split()[0]: trace for trace in figure.data if trace.mode == "markers"}
+    return {trace.meta: trace for trace in figure.data if trace.mode == "markers"}
 
 
 def at(trace) -> np.ndarray:
@@ -58,7 +59,7 @@ def test_every_channel_is_there_once(drawn, recipe):
     if step.plan:
         wanted["fused"] = (kept, picture.after(step))
     told = {
-        trace.get("name", "").split()[0]: trace
+        trace["meta"]: trace
         for trace in json.loads(chart.to_json())["data"]
         if trace["mode"] == "markers"
     }
@@ -168,13 +169,13 @@ def test_hover_says_role_importance_and_where_mass_goes(drawn):
     picture, step, group = drawn(sparsity=0.7, rule="select")
     traces = points(scatter.figure(picture, step, group, "light"))
     assert all("its mass: deleted" in words for words in traces["discarded"].hovertext)
-    assert all("its mass: stays 100 %" in words for words in traces["kept"].hovertext)
+    assert all("its mass: stays 100\xa0%" in words for words in traces["kept"].hovertext)
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_words_state_the_numbers(drawn, recipe):
     picture, step, group = drawn(**recipe)
-    said = scatter.alt(picture, step, group)
+    said = scatter.alt(picture, step, group, 0.876)
     stay = len(step.measures.kept)
     gone = group.width - stay
     assert said.startswith(f"PCA picture of {group.width} channels")
@@ -188,7 +189,8 @@ def test_words_state_the_numbers(drawn, recipe):
             mean = float((share >= 1e-3).sum() / len(lost))
             assert f"goes to {mean:.1f} of those on average" in said
         assert ("on average" in said) == bool(lost)
-    assert f"Trustworthiness {picture.trustworthiness:.2f} of 1." in said
+    assert "Trustworthiness 0.88 of 1." in said
+    assert "Trustworthiness" not in scatter.alt(picture, step, group, None)
     shows, caution = scatter.caption(picture, step, group)
     assert shows.endswith(".") and caution.endswith(".")
     assert "most variance" in caution
@@ -202,7 +204,7 @@ def test_what_not_to_read_into_umap_is_said(drawn):
     assert not chart.layout.xaxis.title.text and not chart.layout.yaxis.title.text
     _, caution = scatter.caption(umap, step, group)
     assert "sizes, gaps and axes don't" in caution and "original space" in caution
-    assert "variance" not in scatter.alt(umap, step, group)
+    assert "variance" not in scatter.alt(umap, step, group, 0.9)
 
 
 def test_a_chosen_channel_has_a_ring_and_lines_to_heirs_and_from_parents():
@@ -222,3 +224,39 @@ def test_a_chosen_channel_has_a_ring_and_lines_to_heirs_and_from_parents():
         x, y = np.reshape(lines.x, (-1, 3)), np.reshape(lines.y, (-1, 3))
         found = {tuple(map(float, (a[0], b[0], a[1], b[1]))) for a, b in zip(x, y, strict=True)}
         assert found == wanted
+
+
+def test_the_story_counts_what_is_discarded_and_is_not_told_without_transport(drawn):
+    _, step, group = drawn(sparsity=0.7)
+    stay = len(step.measures.kept)
+    assert scatter.story(step, group) == (
+        f"{group.width - stay} of {group.width} channels are discarded; watch their mass move to "
+        f"the {stay} that stay."
+    )
+    for name in ("pruned", "all stay"):
+        _, step, group = drawn(**RECIPES[name])
+        assert scatter.story(step, group) is None
+    _, step, group = drawn(**RECIPES["one stays"])
+    assert scatter.story(step, group).endswith("watch their mass move to the 1 that stays.")
+
+
+def test_another_language_changes_words_and_nothing_else(drawn):
+    picture, step, group = drawn(sparsity=0.7)
+    german = texts("de")
+    english = json.loads(scatter.figure(picture, step, group, "dark").to_json())
+    other = json.loads(scatter.figure(picture, step, group, "dark", german).to_json())
+    legend = {trace["meta"]: trace["name"] for trace in other["data"]}
+    assert legend["fused"].startswith("fusioniert (") and legend["kept"].startswith("behalten (")
+    words = " ".join(t for trace in other["data"] for t in trace.get("hovertext", []))
+    for left_over in ("channel", "kept", "importance", "mass:", "takes in", " and ", "stays"):
+        assert left_over not in words, left_over
+    assert "Wichtigkeit" in words and "nimmt auf: " in words
+    for figure in (english, other):
+        for trace in figure["data"]:
+            trace.pop("hovertext", None)
+            trace.pop("name")
+        for axis in ("xaxis", "yaxis"):
+            figure["layout"][axis].pop("title")
+    assert english == other
+    assert "Kanälen" in scatter.alt(picture, step, group, 0.9, german)
+    assert "Varianz" in scatter.caption(picture, step, group, german)[1]

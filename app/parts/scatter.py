@@ -50,6 +50,7 @@ def show(page: Page, step: Step) -> None:
     except Unsupported as error:  # the rest of the page needs no picture of the channels
         st.info(str(error), icon=":material/scatter_plot:")
         return
+    st.session_state[page.key("picture_shown")] = picture  # for whoever takes its data along
     with st.container(key=page.key("scatter_box")):
         live(job, 1.0, draw)
         play(page, step, picture)
