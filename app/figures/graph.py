@@ -115,9 +115,7 @@ def figure(drawn: Drawing, mode: str, height: int | None = None, say: Texts = EN
     `height` in pixels is chosen to fit unless given.
     """
     layout = drawn.layout
-    chart = go.Figure(
-        [*_edges(drawn, mode), *_boxes(drawn, mode), _nodes(drawn, mode, say)]
-    )
+    chart = go.Figure([*_edges(drawn, mode), *_boxes(drawn, mode), _nodes(drawn, mode, say)])
     natural = round(layout.top - layout.bottom) + 16  # both margins
     squeezed = height is not None and height < 0.95 * natural
     theme.layout(
@@ -160,7 +158,7 @@ def _edges(drawn: Drawing, mode: str) -> list[go.Scatter]:
             points = drawn.layout.course(u, v)
             radius, arrow = _size(simple.nodes[v]) / 2 + 1, len(points) - 1
             if drawn.boxed(v):
-                points, radius = _entering(points, drawn.box(v)), 2
+                points, radius = _entering(points, drawn.box(v)), 1
                 arrow = len(points) - 2
             x += [point[0] for point in points] + [None]
             y += [point[1] for point in points] + [None]
@@ -378,8 +376,12 @@ def _labels(drawn: Drawing, mode: str, squeezed: bool) -> list[dict]:
         radius = TALL if drawn.boxed(name) else _size(simple.nodes[name]) / 2
         shifts = {"center": 0, "left": -radius, "right": radius}
         lines = (-1,) if squeezed else (-1, -2)
+        at = layout.at[name]
         if name in layout.lane:
             shifts, lines = {"left": radius + 3}, (layout.lane[name],)
+            if drawn.boxed(name):  # boxes are as wide as the figure lets them
+                at, middle = (drawn.box(name)[1], at[1]), middle + HALF
+                shifts = {"left": 4}
         for line, anchor in ((line, anchor) for anchor in shifts for line in lines):
             start = middle + shifts[anchor] - {"center": wide / 2, "left": 0, "right": wide}[anchor]
             others = taken.setdefault((row, line), [])
@@ -392,8 +394,7 @@ def _labels(drawn: Drawing, mode: str, squeezed: bool) -> list[dict]:
             ink = theme.INK[mode] if rank(name) < 2 else theme.DENSE[mode]
             notes.append(
                 _note(
-                    layout.at[name], title, ink, TEXT,
-                    xanchor=anchor, xshift=shifts[anchor], yshift=up,
+                    at, title, ink, TEXT, xanchor=anchor, xshift=shifts[anchor], yshift=up,
                 )
             )  # fmt: skip
             break

@@ -27,8 +27,10 @@ LONGEST_ROW = 12
 #: Heights in pixels: of the first lane above the backbone and of each further one, of an arc over
 #: one layer, of what is kept free above the highest of them and below the backbone for labels.
 LANE, ARC, ABOVE, BELOW = 36, 16, 8, 44
+#: And above the first row, for the chosen channel's number; in a row with stacks, for their sheets.
+FIRST, STACK = 14, 6
 #: Columns kept free left and right of a row, and how far from the row connectors run there.
-SIDE, MARGIN = 0.9, 0.6
+SIDE, MARGIN = 0.9, 0.7
 #: A layer's size in pixels.
 NODE = 22
 
@@ -73,10 +75,14 @@ def simplify(graph: DependencyGraph) -> nx.DiGraph:
     return simple
 
 
-def _roles(graph: DependencyGraph) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
-    """By layer: the groups it has rows for (a depthwise convolution too), those it has columns for."""
-    makes: dict[str, tuple[int, ...]] = {}
-    reads: dict[str, tuple[int, ...]] = {}
+#: By layer: indices of groups.
+Groups = dict[str, tuple[int, ...]]
+
+
+def _roles(graph: DependencyGraph) -> tuple[Groups, Groups]:
+    """The groups for which a layer has rows (depthwise convolutions too), and columns."""
+    makes: Groups = {}
+    reads: Groups = {}
     for group in graph.groups:
         for coupling in group.couplings:
             found = reads if coupling.role == CONSUMES else makes
@@ -125,7 +131,7 @@ class Layout:
         self.at = {
             name: (columns[name], self.lines[self.row[name]] + lift[name]) for name in simple.nodes
         }
-        self.top = self.lines[0] + self._room(0, lift)
+        self.top = self.lines[0] + max(self._room(0, lift), NODE + ABOVE + FIRST)
         self.bottom = self.lines[-1] - BELOW
 
     def _branches(self) -> list[_Branch]:
@@ -239,7 +245,8 @@ class Layout:
         """What a row needs above its backbone."""
         lanes = [lift[name] + NODE / 2 for name in self.lane if self.row[name] == row]
         arcs = [lift[v] + height for (_, v), height in self.arcs.items() if self.row[v] == row]
-        return max([NODE, *lanes, *arcs]) + ABOVE
+        kinds = (self.simple.nodes[name]["kind"] for name in self.rows[row])
+        return max([NODE + STACK * ("fold" in kinds), *lanes, *arcs]) + ABOVE
 
     def _lines(self, lift: dict[str, float]) -> list[float]:
         lines = [0.0]
