@@ -26,8 +26,14 @@ function open(parent) {
     return { width: box.clientWidth, height: full ? window.innerHeight : box.wanted.figure.layout.height };
   };
   // Axes are fixed until somebody asks to zoom: before that the wheel and a finger move the page.
-  const zoomed = ({ xaxis, yaxis }) =>
-    box.zooming && { dragmode: "pan", xaxis: { ...xaxis, fixedrange: false }, yaxis: { ...yaxis, fixedrange: false } };
+  // Another `uirevision`, so that everything is seen again afterwards.
+  const zoomed = ({ xaxis, yaxis, uirevision }) =>
+    box.zooming && {
+      dragmode: "pan",
+      xaxis: { ...xaxis, fixedrange: false },
+      yaxis: { ...yaxis, fixedrange: false },
+      uirevision: `${uirevision} zoomed`,
+    };
   const zoom = () => {
     box.zooming = !box.zooming;
     box.drawn = null; // again, though the figure is the same

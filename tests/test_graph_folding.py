@@ -111,6 +111,22 @@ def test_a_stack_is_named_after_the_module_that_holds_most_of_it(dense):
     assert titles == {"one", "two"}
 
 
+@pytest.mark.parametrize("fold", ["folded", "unfolded"])
+def test_the_way_of_the_chosen_channels_leads_to_whoever_reads_them(dense, fold):
+    for group in dense.groups:
+        drawn = drawing.arrange(dense, group.index, fold)
+        figure = drawing.figure(drawn, "light")
+        chosen = named(figure, "chosen edges")
+        way = nx.DiGraph()
+        names = {at: name for name, at in drawn.layout.at.items()}
+        for points in courses(type(figure)([chosen])):
+            way.add_edge(names[points[0]], names[points[-1]])
+        producers = {name for name in drawn.simple if drawn.makes(name)}
+        readers = {name for name in drawn.simple if drawn.reads(name)}
+        reached = producers.union(*(nx.descendants(way, name) for name in producers))
+        assert readers and readers | set(way) <= reached
+
+
 def test_hover_and_alt_tell_what_is_folded(dense):
     drawn = drawing.arrange(dense, 0, "folded")
     (stack,) = (name for name, node in drawn.simple.nodes.items() if node["kind"] == "fold")

@@ -104,6 +104,7 @@ def _told(simple: nx.DiGraph, members: list[str]) -> dict:
         kind="fold",
         title=_title([node["title"] for node in layers], outside),
         group=made.most_common(1)[0][0] if made else None,
+        holds=nodes[-1]["holds"],
         makes=(),
         consumes=tuple(sorted(consumed)),
         shape=nodes[-1]["shape"],

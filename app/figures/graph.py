@@ -150,9 +150,7 @@ def _edges(drawn: Drawing, mode: str) -> list[go.Scatter]:
         y: list[float | None] = []
         size, standoff = [], []
         for u, v in simple.edges:
-            carries = chosen is not None and simple.nodes[u]["group"] == chosen
-            if simple.nodes[u]["kind"] == "concat":
-                carries = drawn.reads(v)
+            carries = chosen in simple.nodes[u]["holds"]
             if carries is not ours:
                 continue
             points = drawn.layout.course(u, v)
@@ -307,7 +305,7 @@ def _look(drawn: Drawing, name: str, mode: str) -> dict:
         return dict(fill=CLEAR, line=CLEAR, width=0, text=letters)
     own = theme.DENSE[mode] if node["group"] is None else colour(node["group"], mode)
     if node["kind"] in ("add", "concat"):
-        ours = chosen is None or node["group"] == chosen
+        ours = chosen is None or chosen in node["holds"]
         line = own if ours else _blend(own, mode, 0.4)
         return dict(fill=paper, line=line, width=1.5, text=ink if ours else _blend(ink, mode, 0.7))
     if chosen is None:

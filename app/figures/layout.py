@@ -41,7 +41,8 @@ def simplify(graph: DependencyGraph) -> nx.DiGraph:
     What lies between (batch norm, activations, pooling, flattening) is absorbed into the edges. A
     node's key is its name in the traced network; its attributes are `kind` (one of `KINDS`),
     `title` (the module's path, "+" for an addition, "‖" for a concatenation), `group` (index of
-    the group of channels it puts out, or None), `makes` and `consumes` (indices of the groups whose
+    the group of channels it puts out, or None), `holds` (all of them: a concatenation puts out
+    several), `makes` and `consumes` (indices of the groups whose
     channels a layer has rows and columns for, rising) and `shape`. A concatenation that adds to
     what an earlier one has put together reads that one, so that DenseNets read like ResNets.
     """
@@ -62,11 +63,16 @@ def simplify(graph: DependencyGraph) -> nx.DiGraph:
                     break
         origins[node.name] = (node.name,)
         layer = node.module if node.kind in LAYERS else None
+        holds = () if node.group is None else (node.group,)
+        if node.kind == "concat":
+            found = {group for name in parents for group in simple.nodes[name]["holds"]}
+            holds = tuple(sorted(found))
         simple.add_node(
             node.name,
             kind=node.kind,
             title=SIGNS.get(node.kind) or node.module or node.kind,
             group=node.group,
+            holds=holds,
             makes=makes.get(layer, ()),
             consumes=reads.get(layer, ()),
             shape=node.shape,
