@@ -21,6 +21,8 @@ function open(parent) {
   box.setAttribute("role", "figure");
   box.style.contain = "strict"; // what happens inside never has the rest of the page laid out again
   parent.append(box);
+  // Plotly takes the wheel even from fixed axes: until somebody asks to zoom it never hears of it.
+  box.addEventListener("wheel", (event) => box.zooming || event.stopPropagation(), { capture: true });
   const fill = () => {
     const full = document.fullscreenElement === box;
     return { width: box.clientWidth, height: full ? window.innerHeight : box.wanted.figure.layout.height };

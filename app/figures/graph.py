@@ -19,8 +19,8 @@ from core.errors import RecipeError
 from core.extent import Extent, extents
 from core.groups import DependencyGraph, Group
 
-#: Okabe & Ito's hues, darkened for white paper and lightened for dark: (light, dark). The blue and
-#: the vermilion, which mean fused and pruned elsewhere, come late.
+#: Okabe & Ito's hues, darkened for white paper and lightened for dark: (light, dark). The blue,
+#: which means fused elsewhere, comes late; vermilion, which means pruned, is crimson here.
 HUES = (
     ("#00795A", "#2DC49A"),  # green
     ("#A3477F", "#E08FBF"),  # purple
@@ -28,7 +28,7 @@ HUES = (
     ("#0058A3", "#6FA3F2"),  # blue
     ("#6B6300", "#F0E442"),  # yellow
     ("#1B7C9E", "#8AD3F5"),  # sky
-    ("#C44E00", "#FF8140"),  # vermilion
+    ("#9E1B32", "#FF8FA3"),  # crimson
 )
 #: The plot's width on a phone, for which the labels are placed; a wider one has more room.
 NARROW = 350
