@@ -556,8 +556,8 @@ def test_alt_states_the_finding(traced):
         "layer2.0.conv2, layer2.0.downsample.0 and layer2.1.conv2 and consumed by "
         "layer2.1.conv1, layer3.0.conv1 and layer3.0.downsample.0."
     )
-    assert "produced by features.4 and consumed by features.8." in drawing.alt(
-        traced("vgg11_bn-cifar10"), 6
+    assert "produced by features.4 and consumed by features.8." in graph_words.alt(
+        drawing.arrange(traced("vgg11_bn-cifar10"), 6)
     )
     assert graph_words.alt(drawing.arrange(traced("vgg11_bn-cifar10"), None)).endswith(
         "No group is chosen."
