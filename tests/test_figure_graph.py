@@ -12,7 +12,7 @@ from torch import nn
 
 from app.figures import graph as drawing
 from app.figures import graph_words, theme
-from app.figures.layout import NODE, simplify
+from app.figures.layout import simplify
 from core import graph, zoo
 from core.errors import RecipeError
 
@@ -160,11 +160,11 @@ def distance(point, start, end):
 def assert_no_collisions(figure, width):
     """No two nodes touch, and no edge touches a node that is not one of its ends.
 
-    Layers count as large as their boxes get when their group is chosen, the outline included.
+    Boxes are looked at by `assert_boxes_stand_alone`.
     """
     layers, place = named(figure, "layers"), pixels(figure, width)
     nodes = [
-        ((x, y), drawing.TALL + 1.25 if size == NODE else size / 2)
+        ((x, y), size / 2)
         for x, y, size in zip(layers.x, layers.y, layers.marker.size, strict=True)
     ]
     for (one, r), (other, s) in itertools.combinations(nodes, 2):
@@ -281,34 +281,43 @@ def test_edges_that_skip_layers_are_arcs_that_grow_with_the_root_of_their_span()
     assert peaks[5] / peaks[2] == pytest.approx(math.sqrt(5 / 2), rel=0.02)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_boxes_touch_nothing_and_edges_end_at_them(net, drawn, width):
-    for group in net.groups:
-        figure = drawn(net, group.index, "light")
-        place, layers = pixels(figure, width), named(figure, "layers")
-        nodes = [
-            ((x, y), size / 2)
-            for x, y, size in zip(layers.x, layers.y, layers.marker.size, strict=True)
-        ]
-        for trace in (named(figure, "producers"), named(figure, "consumers")):
-            for at in range(0, len(trace.x), 6):
+def assert_boxes_stand_alone(figure, width):
+    """No box touches another node, and no edge runs through one that it does not lead to."""
+    place, layers = pixels(figure, width), named(figure, "layers")
+    nodes = [
+        ((x, y), size / 2)
+        for x, y, size in zip(layers.x, layers.y, layers.marker.size, strict=True)
+    ]
+    boxes = {}
+    for trace in figure.data:
+        if trace.name in ("producers", "consumers", "stacks", "reading stacks"):
+            for at, middle in zip(range(0, len(trace.x), 6), middles_of(trace), strict=True):
                 x, y = trace.x[at : at + 4], trace.y[at : at + 4]
-                middle = (sum(x) / 4, sum(y) / 4)
-                left, low = place((min(x), min(y)))
-                right, high = place((max(x), max(y)))
-                for node, radius in nodes:
-                    px, py = place(node)
-                    near = min(max(px, left), right), min(max(py, low), high)
-                    if math.dist(node, middle) > 1e-6:
-                        assert math.dist((px, py), near) > radius + 1
-                for points in courses(figure):
-                    ends = [math.dist(end, middle) < 1e-6 for end in (points[0], points[-1])]
-                    if any(ends):
-                        continue
-                    for (ax, ay), (bx, by) in itertools.pairwise(map(place, points)):
-                        for share in (n / 20 for n in range(21)):
-                            px, py = ax + share * (bx - ax), ay + share * (by - ay)
-                            assert not (left < px < right and low < py < high), (points, middle)
+                boxes[middle] = (*place((min(x), min(y))), *place((max(x), max(y))))
+    for middle, (left, low, right, high) in boxes.items():
+        for node, radius in nodes:
+            px, py = place(node)
+            near = min(max(px, left), right), min(max(py, low), high)
+            if math.dist(node, middle) > 1e-6:
+                assert math.dist((px, py), near) > radius + 1, (middle, node)
+        for other, (a, b, c, d) in boxes.items():
+            apart = left - c > 2 or a - right > 2 or low - d > 2 or b - high > 2
+            assert other == middle or apart, (middle, other)
+        for points in courses(figure):
+            if any(math.dist(end, middle) < 1e-6 for end in (points[0], points[-1])):
+                continue
+            for (ax, ay), (bx, by) in itertools.pairwise(map(place, points)):
+                for share in (n / 20 for n in range(21)):
+                    px, py = ax + share * (bx - ax), ay + share * (by - ay)
+                    assert not (left < px < right and low < py < high), (points, middle)
+    return len(boxes)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_boxes_touch_nothing(net, drawn, width):
+    for group in net.groups:
+        found = assert_boxes_stand_alone(drawn(net, group.index, "light"), width)
+        assert found == len({*group.producers, *group.consumers})
 
 
 def test_arrows_point_at_the_edges_of_boxes(traced):

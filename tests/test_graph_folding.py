@@ -5,7 +5,7 @@ from __future__ import annotations
 import networkx as nx
 import pytest
 import torch
-from test_figure_graph import assert_no_collisions, courses, named
+from test_figure_graph import assert_boxes_stand_alone, assert_no_collisions, courses, named
 from torch import nn
 
 import core
@@ -153,6 +153,7 @@ def test_torchvisions_large_networks_are_folded_and_nothing_overlaps(name):
         assert len(drawn.simple) <= MOST and figure.layout.height < 500
         for width in (350, 744):
             assert_no_collisions(figure, width)
+            assert assert_boxes_stand_alone(figure, width) >= 2
         kept = range(0, graph.groups[chosen].width, 2)
         marks = {trace.name for trace in graph_marks.marks(drawn, kept, 2, "light")}
         assert {"taken", "left", "channel", "named"} <= marks

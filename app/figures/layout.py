@@ -29,6 +29,8 @@ LONGEST_ROW = 12
 LANE, ARC, ABOVE, BELOW = 36, 16, 8, 44
 #: And above the first row, for the chosen channel's number; in a row with stacks, for their sheets.
 FIRST, STACK = 14, 6
+#: How far above a row an arc begins that comes in from the row before.
+EARLY = 20
 #: Columns kept free left and right of a row, and how far from the row connectors run there.
 SIDE, MARGIN = 0.9, 0.7
 #: A layer's size in pixels.
@@ -267,7 +269,11 @@ class Layout:
             margin, between = -MARGIN, self.lines[self.row[u]] - BELOW
             end = len(self.rows[self.row[u]]) - 1 + MARGIN
             way = [(ux, uy), (end, uy), (end, between), (margin, between)]
-            return way + self._within((margin, vy), (vx, vy), self.arcs.get((u, v)))
+            height = self.arcs.get((u, v))
+            if height is None:
+                return [*way, (margin, vy), (vx, vy)]
+            # Off to the arc above the row's first node, and no higher than others for all that.
+            return way + self._within((margin, vy + EARLY), (vx, vy), height - 0.4 * EARLY)
         if uy != vy:
             on, off = self.lines[self.row[u]], max(uy, vy)
             if uy == on:
