@@ -11,25 +11,32 @@ import copy
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import streamlit as st
 import torch
 
 import core
-from app import jobs
+from app import jobs, take
 from app.charts import as_json
+from app.figures import curves as curves_figure
 from app.figures import graph as graph_figure
 from app.figures import plan as plan_figure
+from app.figures import ribbons as ribbons_figure
 from app.figures import scatter as scatter_figure
-from app.language import Texts
+from app.language import ENGLISH, Texts, texts
+from app.lesson import Lesson, LessonError, read
 from app.link import sees_images
-from core import data, embedding, zoo
+from core import channel, data, embedding, results, zoo
 from core.compress import Step, outline, plan_group
+from core.errors import Unsupported
 from core.measures import KEEPS
 from core.projection import RULES
+from core.regression import Refit
+from core.unexplained import Unexplained, unexplained
 
 #: Seconds that heavy work in the background leaves to the page to be drawn.
 AFTER_THE_PAGE = 2.0
@@ -87,13 +94,25 @@ def deciding(name: str, index: int, recipe: core.Recipe, folder: str | None) -> 
     loaded = network(name)
 
     def work(job: jobs.Job) -> Step:
-        if needs_network(recipe):
-            return compressed(loaded, recipe, folder, job.report).steps[index]
-        seen = chosen_by(recipe, folder, job.report)
-        job.report(0.3, "Deciding what stays and where the rest goes")
-        return plan_group(loaded.prepared, index, recipe, seen, lambda: job.cancelled)
+        return decided_slowly(loaded, index, recipe, folder, job, job.report)
 
     return jobs.Job(work).start("decide")
+
+
+def decided_slowly(
+    loaded: Loaded,
+    index: int,
+    recipe: core.Recipe,
+    folder: str | None,
+    job: jobs.Job,
+    report: Callable[[float, str], None],
+) -> Step:
+    """What is decided for one group where `takes_long`; for workers."""
+    if needs_network(recipe):
+        return compressed(loaded, recipe, folder, report).steps[index]
+    seen = chosen_by(recipe, folder, report)
+    report(0.3, "Deciding what stays and where the rest goes")
+    return plan_group(loaded.prepared, index, recipe, seen, lambda: job.cancelled)
 
 
 def chosen_by(
@@ -104,6 +123,42 @@ def chosen_by(
         return None
     report(0.0, "Reading the training images")
     return images(recipe.data, folder, "train")
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """A closer look at what was decided for a group, for the channels one by one.
+
+    missed : what the next layers miss, None where that can't be known; `refusal` then says why.
+    weights : of the smaller network, batch norm folded in, of the layers that produce the group.
+    refits : `Compressed.refits`.
+    """
+
+    missed: Unexplained | None
+    refusal: str
+    weights: dict[str, torch.Tensor]
+    refits: Mapping[str, Refit]
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
+def examining(
+    name: str, index: int, recipe: core.Recipe, folder: str | None, _step: Step
+) -> jobs.Job:
+    """The job that looks closer at a group: `Examined`. `_step` is what was decided for it."""
+    loaded = network(name)
+
+    def work(job: jobs.Job) -> Examined:
+        job.hold()  # a slider on its way passes many values
+        smaller = compressed(loaded, recipe, folder, job.report)
+        weights = channel.folded(smaller.module, loaded.graph, index)
+        job.hold()
+        try:
+            told = unexplained(loaded.prepared, index, _step, recipe, smaller.refits)
+        except Unsupported as error:
+            return Examined(None, str(error), weights, smaller.refits)
+        return Examined(told, "", weights, smaller.refits)
+
+    return jobs.Job(work).start("examine")
 
 
 _compressed: OrderedDict[tuple, core.Compressed] = OrderedDict()
@@ -131,12 +186,30 @@ def compressed(
     return known
 
 
+@st.cache_resource(max_entries=4, show_spinner=False)
+def packing(name: str, recipe: core.Recipe, folder: str | None) -> jobs.Job:
+    """The job that packs a smaller network for download; its result are a zip's bytes."""
+    loaded = network(name)
+
+    def work(job: jobs.Job) -> bytes:
+        known = compressed(loaded, recipe, folder, lambda share, _: job.report(0.8 * share, ""))
+        job.report(0.8, "")
+        return take.packed(known, name)
+
+    return jobs.Job(work).start("decide")
+
+
+def hollow(loaded: Loaded, kept: tuple[tuple[int, tuple[int, ...]], ...]) -> torch.nn.Module:
+    """The smaller network without numbers, from the channels that `(group, channels)` keeps."""
+    stays = {index: torch.tensor(channels) for index, channels in kept}
+    return outline(loaded.empty, loaded.graph, stays)
+
+
 @st.cache_data(max_entries=256, show_spinner=False)
 def size(name: str, kept: tuple[tuple[int, tuple[int, ...]], ...]) -> core.Size:
     """Parameters and multiply-accumulates of a network that keeps `(group, channels)`, …"""
     loaded = network(name)
-    stays = {index: torch.tensor(channels) for index, channels in kept}
-    smaller = outline(loaded.empty, loaded.graph, stays)
+    smaller = hollow(loaded, kept)
     return core.size(smaller, zoo.network(name).input_shape)
 
 
@@ -153,17 +226,48 @@ def graph_picture(loaded: Loaded, index: int, fold: str, mode: str, say: Texts) 
 
 
 @lru_cache(maxsize=64)
-def plan_picture(loaded: Loaded, index: int, decided: Step, mode: str) -> str:
-    """The plan of a step, drawn."""
-    return as_json(plan_figure.figure(decided, loaded.graph.groups[index], mode))
+def plan_picture(
+    loaded: Loaded, index: int, decided: Step, mode: str, kind: str = "heatmap",
+    order: str = "structure", near: int | None = None, say: Texts = ENGLISH,
+) -> str:  # fmt: skip
+    """The plan of a step, drawn as `heatmap` or as `ribbons`."""
+    draw = ribbons_figure.figure if kind == "ribbons" else plan_figure.figure
+    return as_json(draw(decided, loaded.graph.groups[index], mode, order, near, say))
+
+
+@lru_cache(maxsize=96)
+def scatter_picture(
+    loaded: Loaded,
+    index: int,
+    picture: embedding.Embedding,
+    decided: Step,
+    mode: str,
+    say: Texts = ENGLISH,
+) -> str:
+    """The channels before a step and after it, drawn."""
+    group = loaded.graph.groups[index]
+    return as_json(scatter_figure.figure(picture, decided, group, mode, say))
+
+
+@lru_cache(maxsize=16)
+def recorded(name: str) -> results.Results | None:
+    """What is recorded of a network; None where nothing is."""
+    return results.read(name, results.FOLDER)
 
 
 @lru_cache(maxsize=64)
-def scatter_picture(
-    loaded: Loaded, index: int, picture: embedding.Embedding, decided: Step, mode: str
+def curves_picture(
+    settings: tuple[tuple[str, str, core.Recipe, core.Recipe], ...], mode: str, say: Texts
 ) -> str:
-    """The channels before a step and after it, drawn."""
-    return as_json(scatter_figure.figure(picture, decided, loaded.graph.groups[index], mode))
+    """Recorded accuracies against sparsity, drawn; `settings`: (letter, network, pruning, fusion),
+    both recipes with sparsity 0: one picture serves them all.
+    """
+    drawn, dense = [], None
+    for letter, name, pruning, fusion in settings:
+        found = recorded(name)
+        drawn.append(curves_figure.Curves(found.curve(pruning), found.curve(fusion), letter))
+        dense = found.dense
+    return as_json(curves_figure.figure(drawn, dense, mode, say))
 
 
 @lru_cache(maxsize=4)
@@ -182,7 +286,8 @@ def clear() -> None:
     """Forget everything, for tests."""
     st.cache_resource.clear()
     st.cache_data.clear()
-    for cached in (step, graph_drawing, graph_picture, plan_picture, scatter_picture):
+    pictures = (graph_drawing, graph_picture, plan_picture, scatter_picture, curves_picture)
+    for cached in (step, recorded, *pictures):
         cached.cache_clear()
     _compressed.clear()
     images.cache_clear()
@@ -191,47 +296,107 @@ def clear() -> None:
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def pca(name: str, index: int, recipe: core.Recipe) -> embedding.Embedding:
-    """The PCA picture of a group; `recipe` has sparsity 0, for one picture serves them all."""
+    """The PCA picture of a group; `recipe` is that of all pictures of it (`embedding.of_all`)."""
     return embedding.embed(network(name).prepared, index, recipe, "pca")
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def umap(
-    name: str,
-    index: int,
-    recipe: core.Recipe,
-    sparsities: tuple[float, ...] = (),
-    _mode: str = "light",
-) -> jobs.Job:
+def umap(name: str, index: int, recipe: core.Recipe) -> jobs.Job:
     """The job that fits the UMAP picture of a group, started when first asked for.
 
-    Once it can be drawn, the fused channels of `sparsities` are placed in it and both pictures of
-    each drawn, so that a slider has to wait for nothing; one at a time, for somebody may wait for
-    another group's. `_mode`: of whoever asked first.
+    `recipe` is that of all pictures of it (`embedding.of_all`): sparsities, rules and solvers share
+    one.
     """
     loaded = network(name)
 
     def work(job: jobs.Job) -> embedding.Embedding:
         job.pause(AFTER_THE_PAGE)
         job.report(0.0, "Fitting UMAP")
-        picture = embedding.embed(loaded.prepared, index, recipe, "umap")
-        settle(picture, sparsities)
-        return picture
-
-    def settle(picture: embedding.Embedding, left: tuple[float, ...]) -> None:
-        def place(job: jobs.Job) -> None:
-            job.hold()
-            decided = step(loaded, index, recipe.replace(sparsity=left[0]))
-            picture.settle(decided)
-            job.hold()
-            plan_picture(loaded, index, decided, _mode)
-            scatter_picture(loaded, index, picture, decided, _mode)
-            settle(picture, left[1:])
-
-        if left:
-            jobs.Job(place).start("picture")
+        return embedding.embed(loaded.prepared, index, recipe, "umap")
 
     return jobs.Job(work).start("picture")
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def ahead(
+    name: str,
+    index: int,
+    recipe: core.Recipe,
+    sparsities: tuple[float, ...],
+    mode: str,
+    language: str,
+    _picture: embedding.Embedding,
+) -> None:
+    """Draw both pictures of these sparsities in the background, so that a slider waits for nothing.
+
+    One at a time, for somebody may wait for another group's. `_picture`: UMAP's, which all recipes
+    of a group share.
+    """
+    loaded, say = network(name), texts(language)
+
+    def draw(left: tuple[float, ...]) -> None:
+        def one(job: jobs.Job) -> None:
+            job.hold()
+            decided = step(loaded, index, recipe.replace(sparsity=left[0]))
+            _picture.after(decided)
+            job.hold()
+            plan_picture(loaded, index, decided, mode)
+            scatter_picture(loaded, index, _picture, decided, mode, say)
+            draw(left[1:])
+
+        if left:
+            jobs.Job(one).start("picture")
+
+    draw(sparsities)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """What the page shows of the channels at one sparsity: what is decided, and the figure."""
+
+    sparsity: float
+    decided: Step
+    drawn: str
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def frames(
+    name: str,
+    index: int,
+    recipe: core.Recipe,
+    sparsities: tuple[float, ...],
+    method: str,
+    mode: str,
+    language: str,
+    folder: str | None,
+    _picture: embedding.Embedding,
+) -> jobs.Job:
+    """The job that draws the channels at each of these sparsities; its result is a list of `Frame`.
+
+    `_picture`: the group's, by `method`.
+    """
+    loaded, say = network(name), texts(language)
+
+    def work(job: jobs.Job) -> list[Frame]:
+        return [frame(job, number) for number in range(len(sparsities))]
+
+    def frame(job: jobs.Job, number: int) -> Frame:
+        wanted = recipe.replace(sparsity=sparsities[number])
+
+        def report(within: float, what: str) -> None:
+            told = say("scatter.preparing", share=sparsities[number])
+            job.report((number + within) / len(sparsities), told)
+
+        report(0.0, "")
+        job.hold()
+        if takes_long(wanted):
+            decided = decided_slowly(loaded, index, wanted, folder, job, report)
+        else:
+            decided = step(loaded, index, wanted)
+        drawn = scatter_picture(loaded, index, _picture, decided, mode, say)
+        return Frame(sparsities[number], decided, drawn)
+
+    return jobs.Job(work).start("decide")
 
 
 @st.cache_resource(show_spinner=False)
@@ -247,3 +412,28 @@ def warm_up() -> threading.Thread:
 def download_job() -> dict[str, jobs.Job | None]:
     """The one download of this server, whoever started it: {"job": Job or None}."""
     return {"job": None}
+
+
+#: Where the lessons that ship lie; a file that is put there is a lesson, too.
+LESSONS = Path(__file__).parent / "lessons"
+
+
+@lru_cache(maxsize=64)
+def _lesson(file: Path, changed: int) -> Lesson | tuple[str, ...]:
+    """A lesson, or what is wrong with its file; read again when the file has `changed`."""
+    try:
+        return read(file)
+    except LessonError as error:
+        return tuple(error.problems)
+
+
+def lessons() -> tuple[dict[str, Lesson], list[str]]:
+    """The lessons by their names, and a sentence for everything that is wrong with others."""
+    found, broken = {}, []
+    for file in sorted(LESSONS.glob("*.toml")):
+        lesson = _lesson(file, file.stat().st_mtime_ns)
+        if isinstance(lesson, Lesson):
+            found[lesson.name] = lesson
+        else:
+            broken += lesson
+    return found, broken

@@ -9,15 +9,21 @@ component of Streamlit's second kind: `chart.js` beside this file hands the figu
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 
 import plotly.graph_objects as go
 import streamlit as st
 
+from app.language import Texts
 from app.plotly_script import code, script
+from app.speech import speech
 
-#: The figure as it comes back when somebody downloads it: vectors, for slides.
-DOWNLOAD = {"format": "svg", "filename": "intra-fusion"}
+#: What the figure comes back as when somebody downloads it: vectors for slides, pixels for chats.
+FORMATS = ("svg", "png")
+
+#: Where a figure's JSON tells how high it is, in pixels; the layout stands behind the traces.
+_HEIGHT = re.compile(r'"height":(\d+)')
 
 _chart = st.components.v2.component("chart", js=code("chart.js"), isolate_styles=False)
 
@@ -38,29 +44,55 @@ def chart(
 ) -> None:
     """Draw `figure`, as `as_json` gives it, under a key of its own; `alt` says what it shows.
 
-    `bar` offers to zoom out, to fill the screen and to download. `clicked` is called with the
-    customdata of a point that was clicked. `over`: traces that are drawn on top, such as marks of
-    what is chosen, so that the figure itself can be remembered without them. `zoom` is the
-    title of a button to zoom with the wheel and move by dragging, if there is to be one; until it
-    is pressed the wheel scrolls the page. A double click shows everything again.
+    `bar` offers to zoom out, to fill the screen and to download, as `intra-fusion-KEY`. `clicked`
+    is called with the customdata of a point that was clicked, or reached with the arrow keys and
+    chosen. `over`: traces that are drawn on top, such as marks of what is chosen, so that the
+    figure itself can be remembered without them. `zoom` is the title of a button to zoom with the
+    wheel and move by dragging, if there is to be one; until it is pressed the wheel scrolls the
+    page. A double click shows everything again.
     """
+    say = speech()
     told = {
         "plotly": script().name,
         "alt": alt,
         "config": {
             "displaylogo": False,
             "displayModeBar": "hover" if bar else False,
-            "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
-            "toImageButtonOptions": DOWNLOAD,
+            "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "toImage"],
             **({"scrollZoom": True, "doubleClick": "reset"} if zoom else {}),
+            "locale": say.language,
+            "locales": {say.language: _locale(say)},
         },
-        "full": bar,
+        "full": say("chart.full") if bar else None,
         "zoom": zoom,
+        "save": {
+            "name": "intra-fusion-" + re.sub(r"[^\w.-]+", "-", key),
+            "as": {kind: say("chart.save", kind=kind.upper()) for kind in FORMATS if bar},
+        },
+        "keys": say("chart.keys" if clicked is None else "chart.keys_choose"),
         "over": [json.loads(trace.to_json()) for trace in over],
     }
     # As bytes: Streamlit would parse and sort a mapping again to tell one component from another.
     sent = f'{json.dumps(told)[:-1]}, "figure": {figure}}}'.encode()
+    # Its place on the page is there before the browser has drawn it, so that nothing jumps.
+    height = int(_HEIGHT.findall(figure)[-1])
     if clicked is None:
-        _chart(key=key, data=sent)
+        _chart(key=key, data=sent, height=height)
     else:
-        _chart(key=key, data=sent, on_clicked_change=lambda: clicked(st.session_state[key].clicked))
+        _chart(
+            key=key,
+            data=sent,
+            height=height,
+            on_clicked_change=lambda: clicked(st.session_state[key].clicked),
+        )
+
+
+def _locale(say: Texts) -> dict:
+    """What Plotly itself writes, in our language, and how it writes numbers."""
+    buttons = ("Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes")
+    names = {name: say(f"chart.{name.lower().replace(' ', '_')}") for name in buttons}
+    point = say.number(0.5, ".1f")[1]
+    return {
+        "dictionary": names,
+        "format": {"decimal": point, "thousands": "." if point == "," else ","},
+    }

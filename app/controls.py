@@ -6,6 +6,8 @@ hold in the browser only, so everything that comes in is checked (`app.link`) be
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import streamlit as st
 
 from app import cache, link
@@ -39,10 +41,46 @@ def read_link(default_network: str) -> list[str]:
     """
     if "opened" in st.session_state:
         return []
-    opened, notes = link.read(st.query_params, default_network, widths, speech())
+    lessons, _ = cache.lessons()
+    given = dict(st.query_params)
+    if given.get("lesson") in lessons and "network" not in given:
+        # A link that names a step and no choice opens the step's own view.
+        lesson, step = lessons[given["lesson"]], given.get("step", "1")
+        number = int(step) if step.isdecimal() and 1 <= int(step) <= len(lesson) else 1
+        given = dict(lesson.state(number)) | given
+    lengths = {name: len(lesson) for name, lesson in lessons.items()}
+    opened, notes = link.read(given, default_network, widths, speech(), lengths)
     st.session_state["opened"] = opened
-    st.session_state["pin"] = opened["pin"]
+    for name in ("pin", "lesson", "step"):
+        st.session_state[name] = opened[name]
     return notes
+
+
+def open_state(told: dict) -> None:
+    """Show another state, as `link.read` gives it; for callbacks, before widgets are drawn."""
+    state = st.session_state
+    state["opened"] = told
+    state["channel_of"] = (told["network"], told["group"])
+    for name in ("network", "lang", "channel", "lesson", "step", "pin", *CHOSEN):
+        state[name] = told[name.removeprefix("view_")]
+    state["kept_choices"] = {name: state[name] for name in CHOSEN}
+
+
+def show_link(given: Mapping[str, str]) -> None:
+    """Show what a link says from the next run on. For callbacks: before widgets are drawn.
+
+    The size of letters, the language and the open lesson are the viewer's and stay.
+    """
+    state = st.session_state
+    stays = {"text": view("text"), "lang": speech().language}
+    told, _ = link.read(dict(given) | stays, state["opened"]["network"], widths, speech())
+    open_state(told | {name: state.get(name) for name in ("lesson", "step")})
+
+
+def link_of(given: Mapping[str, str]) -> dict[str, str]:
+    """What `write_link` would tell of the choices that a link makes."""
+    told, _ = link.read(given, st.session_state["opened"]["network"], widths, speech())
+    return link.write(link.choice_of(told), {name: told[name] for name in VIEWS})
 
 
 def write_link(choice: Choice) -> dict[str, str]:
@@ -68,7 +106,7 @@ def view(name: str) -> str:
     return state.get(key) or state.get("kept_choices", {}).get(key) or state["opened"][name]
 
 
-def pick_view(name: str, options: tuple[str, ...] | None = None) -> str:
+def pick_view(name: str, options: tuple[str, ...] | None = None, labelled: bool = False) -> str:
     """A row of buttons for how something is looked at, with some of its options or all."""
     say = speech()
     options = options or VIEWS[name]
@@ -76,17 +114,18 @@ def pick_view(name: str, options: tuple[str, ...] | None = None) -> str:
     return st.segmented_control(
         say(f"view.{name}.label"), options, default=now if now in options else options[0],
         format_func=lambda key: say(f"view.{name}.{key}"), key=VIEW_KEYS[name], required=True,
-        label_visibility="collapsed",
+        label_visibility="visible" if labelled else "collapsed",
     )  # fmt: skip
 
 
 def pick_language() -> None:
-    """The language, at the sidebar's end."""
+    """The language and the size of letters, at the sidebar's end."""
     with st.sidebar:
         st.segmented_control(
             speech()("controls.language"), tuple(LANGUAGES), default=speech().language,
             format_func=LANGUAGES.__getitem__, key="lang", required=True,
         )  # fmt: skip
+        pick_view("text", labelled=True)
 
 
 def network_title(name: str) -> str:
@@ -209,8 +248,25 @@ def _pick_channel(loaded: cache.Loaded, group: int) -> int | None:
     return int(chosen)
 
 
+def choose(choice: Choice) -> None:
+    """Let the widgets show another choice; to be called before they are drawn."""
+    state, recipe = st.session_state, choice.recipe
+    told = {name: getattr(recipe, name) for name in (*TABLES, *SETTINGS, "rounds", "seed")}
+    told |= {"group": choice.group, "percent": round(100 * recipe.sparsity)}
+    state["kept_choices"] = state.get("kept_choices", {}) | told
+    told |= {"network": choice.network, "channel": choice.channel}
+    for name, value in told.items():
+        state[name] = value
+    state["channel_of"] = (choice.network, choice.group)
+
+
 def choose_channel(loaded: cache.Loaded, group: int, channel: object) -> None:
-    """Let a click in a picture choose a channel; what a browser sends is checked."""
+    """Let a click in a picture choose a channel; what a browser sends is checked.
+
+    A click in the pinned setting's pictures chooses nothing where they are of another group.
+    """
+    if st.session_state.get("channel_of") != (loaded.name, group):
+        return
     if type(channel) is int and 0 <= channel < loaded.graph.groups[group].width:
         st.session_state["channel"] = channel
 

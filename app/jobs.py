@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -42,6 +42,7 @@ _pools = {
     "measure": _pool("measure", 2, 5),
     "decide": _pool("decide", 2, 0),
     "picture": _pool("picture", 1, 2),
+    "examine": _pool("examine", 1, 3),
     "download": _pool("download", 1, 2),
 }
 #: Seconds a page has to itself once it is drawn: the browser draws what it was sent.
@@ -268,3 +269,19 @@ def measuring(tallies: Callable[[Job], dict[str, Tally]], say: Texts = ENGLISH) 
         return racing
 
     return Job(work)
+
+
+class Several:
+    """Jobs that are watched as one: it runs while any of them does."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.jobs = jobs
+
+    @property
+    def running(self) -> bool:
+        return any(job.running for job in self.jobs)
+
+    def look(self) -> None:
+        """A page draws these jobs: somebody is there."""
+        for job in self.jobs:
+            job.look()

@@ -64,6 +64,7 @@ ALWAYS = ("network", "group", "sparsity", "importance", "rule", "solver")
 VIEWS: dict[str, tuple[str, ...]] = {
     "plan": ("heatmap", "ribbons", "table"),
     "order": ("structure", "channel", "cost"),
+    "zoom": ("no", "yes"),
     "picture": ("umap", "pca"),
     "graph": ("auto", "folded", "unfolded"),
     "predict": ("no", "yes"),

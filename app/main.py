@@ -12,6 +12,7 @@ if str(ROOT) not in sys.path:
 
 import streamlit as st  # noqa: E402
 
+from app import copy_button, looks  # noqa: E402
 from app.plotly_script import load_ahead  # noqa: E402
 from app.speech import speech  # noqa: E402
 
@@ -23,22 +24,19 @@ st.set_page_config(
     menu_items={"About": "Pruning by optimal transport (Theus et al., ICLR 2024), live."},
 )
 
-# Parts that redraw themselves several times a second must not fade while they do, and a lecture
-# hall wants the pictures nearer the top than Streamlit's own margin leaves them.
-st.html(
-    """<style>
-    [data-stale="true"] { opacity: 1 !important; transition: none !important; }
-    [data-testid="stMainBlockContainer"] { padding-top: 2.5rem; }
-    .st-key-plotly { position: absolute; }
-    </style>"""
-)
+looks.dress()
 
 # The pages import PyTorch, which takes seconds: until then the title is there, and the browser has
 # something to read.
 with st.container():
-    load_ahead()
-    st.title("Intra-Fusion Explorer", anchor=False)
-    st.markdown(speech()("main.lead"))
+    with st.container(key="head"):
+        with st.container(key="title", horizontal=True, vertical_alignment="center"):
+            st.title("Intra-Fusion Explorer", anchor=False)
+            copy_button.show(speech())
+            # Beside the title they take no line of their own, not even before they are there.
+            load_ahead()
+            looks.name_language()
+        st.markdown(speech()("main.lead"))
     if "core" not in sys.modules:
         with st.spinner(speech()("main.starting")):
             import core  # noqa: F401

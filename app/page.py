@@ -65,7 +65,7 @@ def decide(page: Page) -> Step | jobs.Job:
     return job
 
 
-def live(job: jobs.Job, every: float, draw: Callable[[str], None]) -> None:
+def live(job: jobs.Job | jobs.Several, every: float, draw: Callable[[str], None]) -> None:
     """Draw a part of the page again and again while a job runs, and the whole page at its end.
 
     `draw` is given the theme to draw in. The browser tells its theme only after the first run, so

@@ -11,15 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from core import surgery
 from core.compress import Step
 from core.errors import RecipeError
-from core.groups import PRODUCES, Coupling, DependencyGraph, Group
+from core.groups import CONSUMES, PRODUCES, Coupling, DependencyGraph, Group
 from core.importance import State, side_by_side
 from core.prepared import Prepared
-from core.projection import stretch
+from core.projection import RULES, stretch
 from core.recipe import Recipe
+from core.regression import Refit
 
 #: The cheapest targets that are told of a channel, whether mass goes there or not.
 NEAREST = 3
@@ -70,7 +72,8 @@ class Sum:
     """A fused filter as what it is: `ratio` · Σ coefficient · filter.
 
     layer : the producing layer. terms : (channel, coefficient, filter) by falling size of the
-    coefficient. ratio : of variance repair, 1 elsewhere, one for each row of the channel (repeat,).
+    coefficient. ratio : of variance repair or of regression, 1 elsewhere, one for each row of the
+    channel (repeat,).
     total : the sum, (inputs, …) float64.
     """
 
@@ -135,8 +138,64 @@ def filters(state: State, graph: DependencyGraph, index: int, number: int) -> di
     return found
 
 
-def fused(prepared: Prepared, index: int, step: Step, number: int) -> dict[str, Sum]:
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One channel in a list of all of a group: what a line of a table tells.
+
+    heir : where most of its mass goes, or what it is mostly guessed from; None of one that is
+    deleted or that stays as it is. heirs, parents : how many it has, itself not counted.
+    """
+
+    index: int
+    stays: bool
+    score: float
+    rank: int
+    heir: int | None
+    heirs: int
+    parents: int
+
+
+def listed(step: Step) -> list[Row]:
+    """All channels of a group, in the order of their numbers."""
+    kept = step.measures.kept.tolist()
+    leaving = step.projection.unmerge if step.plan is None else step.plan.mass  # (n, m)
+    used = leaving != 0
+    heirs, parents = used.sum(1), used.sum(0)
+    best = leaving.abs().argmax(1).tolist()
+    order = torch.argsort(step.scores, descending=True, stable=True)
+    ranks = torch.empty_like(order)
+    ranks[order] = torch.arange(1, len(order) + 1)
+    places = {number: place for place, number in enumerate(kept)}
+    rows = []
+    for number, (score, rank) in enumerate(zip(step.scores.tolist(), ranks.tolist(), strict=True)):
+        place = places.get(number)
+        own = place is not None and bool(used[number, place])
+        heir = kept[best[number]] if heirs[number] and kept[best[number]] != number else None
+        rows.append(
+            Row(
+                number, place is not None, score, rank, heir, int(heirs[number]) - own,
+                0 if place is None else int(parents[place]) - own,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def one_sum(recipe: Recipe) -> bool:
+    """Whether fused weights are one sum each: several rounds that rescale are sums of sums."""
+    rule = RULES[recipe.rule]
+    return recipe.rounds == 1 or not (rule.repaired or rule.regressed)
+
+
+def fused(
+    prepared: Prepared,
+    index: int,
+    step: Step,
+    number: int,
+    refits: Mapping[str, Refit] | None = None,
+) -> dict[str, Sum]:
     """The filters of the fused channel in the place of channel `number`, by producing layer.
+
+    Only where `one_sum`. `refits` : `Compressed.refits`; regression makes its rows louder.
 
     Raises
     ------
@@ -160,7 +219,7 @@ def fused(prepared: Prepared, index: int, step: Step, number: int) -> dict[str, 
         used = part.abs().argsort(descending=True, stable=True)
         used = used[part[used] != 0].tolist()
         terms = tuple((coupling.first + i, float(part[i]), _alone(rows[i])) for i in used)
-        ratio = _ratio(step, group, coupling, int(places[0]))
+        ratio = _ratio(step, group, coupling, int(places[0]), refits or {})
         total = torch.einsum("n,nr...->r...", part, rows)
         total = total * ratio.view(-1, *[1] * (total.ndim - 1))
         sums[coupling.layer] = Sum(coupling.layer, terms, ratio, _alone(total))
@@ -196,17 +255,80 @@ def _alone(rows: Tensor) -> Tensor:
     return rows[0] if len(rows) == 1 else rows
 
 
-def _ratio(step: Step, group: Group, coupling: Coupling, place: int) -> Tensor:
-    """How much louder variance repair makes each row of a fused channel: (repeat,) float64."""
-    repair = step.repairs.get(coupling.layer)
-    if repair is None:
-        return torch.ones(coupling.repeat, dtype=torch.float64)
-    start = place - stretch(group, step.projection, coupling).start
+def _first(step: Step, group: Group, coupling: Coupling, place: int) -> int:
+    """The row with which the channel in a place begins in the smaller network's tensor."""
+    start = coupling.start + place * coupling.repeat
+    start -= stretch(group, step.projection, coupling).start * coupling.repeat
     for other in group.of(PRODUCES):  # a layer may hold the group in several stretches
         if other.tensor == coupling.tensor and other.start < coupling.start:
             part = stretch(group, step.projection, other)
-            start += part.stop - part.start
-    return repair.ratio[start * coupling.repeat : (start + 1) * coupling.repeat].double()
+            start -= (other.count - (part.stop - part.start)) * other.repeat
+    return start
+
+
+def _ratio(
+    step: Step, group: Group, coupling: Coupling, place: int, refits: Mapping[str, Refit]
+) -> Tensor:
+    """How much louder repair or regression makes each row of a fused channel: (repeat,) float64."""
+    known = step.repairs.get(coupling.layer) or refits.get(coupling.layer)
+    if known is None or known.ratio is None:
+        return torch.ones(coupling.repeat, dtype=torch.float64)
+    start = _first(step, group, coupling, place)
+    return known.ratio[start : start + coupling.repeat].double()
+
+
+def differences(
+    prepared: Prepared,
+    index: int,
+    step: Step,
+    number: int,
+    sums: Mapping[str, Sum],
+    smaller: State,
+    refits: Mapping[str, Refit] | None = None,
+) -> dict[str, float]:
+    """How far the sums are from the smaller network's own weights, at most, by layer.
+
+    Parameters
+    ----------
+    sums : `fused` of channel `number`, which stays.
+    smaller : `folded(compressed.module, …)` of a recipe that shrinks this group alone.
+    """
+    group = prepared.graph.groups[index]
+    place = int((step.measures.kept == number).nonzero()[0, 0])
+    found = {}
+    for coupling in _producers(prepared.graph, index, number):
+        told = sums[coupling.layer].total
+        told = told[None] if coupling.repeat == 1 else told  # (repeat, inputs, …)
+        # A layer that reads the channels it adds to has fewer inputs, too.
+        read = [c for c in group.of(CONSUMES) if c.tensor == coupling.tensor]
+        refit = (refits or {}).get(coupling.layer)
+        unmerge = step.projection.unmerge
+        if refit is not None and refit.unmerge is not None:
+            unmerge = refit.unmerge
+        if read:
+            told = surgery.contract(
+                told,
+                [
+                    (c, unmerge.T[stretch(group, step.projection, c), c.first : c.first + c.count])
+                    for c in read
+                ],
+            )
+        start = _first(step, group, coupling, place)
+        rows = side_by_side(smaller[coupling.tensor], coupling.axis, coupling.parts)
+        own = rows[start : start + coupling.repeat].double()
+        found[coupling.layer] = float((told - own).abs().max())
+    return found
+
+
+def folded(module: nn.Module, graph: DependencyGraph, index: int) -> dict[str, Tensor]:
+    """The weights that produce a group in a network, batch norm folded in, by their names."""
+    layers = {
+        c.layer: graph.layers[c.layer]
+        for c in graph.groups[index].of(PRODUCES)
+        if c.layer in graph.layers and c.tensor == graph.layers[c.layer].weight
+    }
+    state = surgery.fold(module.state_dict(), layers)
+    return {layer.weight: state[layer.weight] for layer in layers.values()}
 
 
 def _ties(mass: Tensor, channels: Tensor, costs: Tensor) -> tuple[Tie, ...]:

@@ -1,8 +1,9 @@
 """A group's channels as points in the plane, before and after: PCA, and UMAP when it is ready.
 
 A channel is its normalised feature vector (`core.cost`), a fused channel the vector it has in the
-smaller network. A picture is fitted once for all sparsities, so that nothing but the fused channels
-moves with the slider. Pictures lie: what is said in numbers comes from the features themselves.
+smaller network. A picture is fitted once for a group, whatever its sparsity, rule, solver or
+importance, so that nothing but the fused channels moves when one of them changes. Pictures lie:
+what is said in numbers comes from the features themselves.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import threading
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -24,7 +26,6 @@ from core.compress import Step, plan_group
 from core.cost import channel_features, with_bias
 from core.errors import RecipeError, Unsupported
 from core.prepared import Prepared
-from core.projection import RULES
 from core.recipe import Recipe
 
 #: The two pictures there are, in one line each.
@@ -32,10 +33,16 @@ METHODS: dict[str, str] = {
     "pca": "the two directions of most variance: linear, at once, a mean lies between its parents",
     "umap": "neighbours stay neighbours: shows clusters, bends everything else",
 }
-#: The sparsities UMAP sees while it is fitted; others are placed afterwards.
+#: The sparsities whose fused channels, by the plainest recipe, UMAP sees while it is fitted.
 SPARSITIES = tuple(tenth / 10 for tenth in range(1, 10))
 #: UMAP draws nothing sensible from fewer channels (and fails below four): they get PCA.
 FEWEST = 15
+#: A fused channel that UMAP has not seen is put at the mean place of as many points, the nearest.
+#: UMAP's own `transform` moves a point with the others it comes with, and is no nearer to the
+#: parents (over rules, solvers and importances, in groups of 64 and 512 channels).
+NEAREST = 5
+#: Places of fused channels that a picture remembers, at most: one for each step.
+MOST_KNOWN = 256
 #: Principal components that UMAP reads. Its neighbours are the same, give or take, with all of
 #: them (shares of 5 neighbours kept in the picture: 0.54 to 0.57 against 0.51 to 0.57), while the
 #: features of ten versions of 512 channels would be 2,800 × 14,000 numbers.
@@ -80,17 +87,24 @@ def fused_features(prepared: Prepared, index: int, step: Step, bias: bool = True
     return channel_features(state, fused, layers, bias)
 
 
+def of_all(recipe: Recipe, index: int) -> Recipe:
+    """The recipe of the picture that all recipes of a group share: features and seed are left.
+
+    Features `by-rule` are drawn as those of the weights, which all rules have in common.
+    """
+    features = "weights+bias" if recipe.features == "weights+bias" else "weights"
+    return Recipe(groups=(index,), sparsity=0.0, features=features, seed=recipe.seed)
+
+
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """A group's channels in the plane; `after` adds the fused ones of any sparsity.
+    """A group's channels in the plane; `after` adds the fused ones of any step.
 
     method : the key of `METHODS` that was used; small groups get PCA whatever was asked for.
     before : (n, 2) float32, the original channels.
-    box : ((left, right), (bottom, top)), the same for every sparsity. It holds all channels for
-        UMAP; for PCA the original ones with a margin, which fused ones rarely leave.
+    box : ((left, right), (bottom, top)), the same for every step. It holds all channels for UMAP;
+        for PCA the original ones with a margin, which fused ones rarely leave.
     explained : for PCA, the share of the variance along each of the two axes.
-    trustworthiness : of `before`, 0 to 1: whether neighbours in the picture are neighbours by the
-        recipe's cost as well. None for fewer than three channels.
     place : where features of the group lie, (k, d) → (k, 2).
     """
 
@@ -98,45 +112,60 @@ class Embedding:
     before: np.ndarray
     box: Box
     explained: tuple[float, float] | None
-    trustworthiness: float | None
     place: Callable[[Tensor], np.ndarray]
     _prepared: Prepared
     _index: int
     _bias: bool
-    _known: dict[bytes, np.ndarray]  # grows by `settle` alone; what is in it never changes
+    _known: OrderedDict[bytes, np.ndarray] = field(default_factory=OrderedDict)
+    _trusted: dict[tuple[str, bool], float | None] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def after(self, step: Step) -> np.ndarray:
         """Where the m channels of a step of the same group lie: (m, 2) float32.
 
-        Any step can be asked for. Those that UMAP was fitted with have their place; others are
-        placed among them.
+        Any step can be asked for, and none moves anything that another one has drawn.
         """
         if step.plan is None:  # plain pruning leaves every channel where it is
             return self.before[step.measures.kept.numpy()]
-        known = self._known.get(_fingerprint(step))
-        if known is not None:
-            return known
-        return self.place(fused_features(self._prepared, self._index, step, self._bias))
+        key = _fingerprint(step)
+        with self._lock:
+            if key in self._known:
+                self._known.move_to_end(key)
+                return self._known[key]
+        placed = self.place(fused_features(self._prepared, self._index, step, self._bias))
+        with self._lock:
+            placed = self._known.setdefault(key, placed)
+            while len(self._known) > MOST_KNOWN:
+                self._known.popitem(last=False)
+        return placed
 
-    def settle(self, step: Step) -> None:
-        """Place the fused channels of a step now, so that `after` knows them at once later."""
-        if step.plan is not None:
-            self._known.setdefault(_fingerprint(step), self.after(step))
+    def trustworthiness(self, recipe: Recipe) -> float | None:
+        """Whether neighbours in `before` are neighbours by a recipe's cost as well: 0 to 1.
+
+        None for fewer than three channels.
+        """
+        nearest = min(5, (len(self.before) - 1) // 2)
+        if not nearest:
+            return None
+        key = recipe.cost, with_bias(recipe.features, recipe.rule)
+        if key not in self._trusted:
+            costs = self._prepared.costs(self._index, *key).numpy()
+            self._trusted[key] = trustworthiness(costs, self.before, nearest)
+        return self._trusted[key]
 
 
 def embed(prepared: Prepared, index: int, recipe: Recipe, method: str = "pca") -> Embedding:
-    """Draw the channels of a group. The recipe's sparsity has no influence.
+    """Draw the channels of a group. Of the recipe only what `of_all` leaves has any influence.
 
-    PCA is fitted to the original channels alone: its plane then stays the same for all rules,
-    solvers and sparsities, and one sparsity can be drawn without knowing the others. UMAP is
-    fitted to the original channels and the fused ones of all `SPARSITIES` together, which puts
-    fused channels beside their parents; adding them later does not (0.1 standard deviations from
-    their parents' weighted mean, against 1.3).
+    PCA is fitted to the original channels alone, and places a mean exactly. UMAP is fitted to the
+    original channels and, for each of `SPARSITIES`, to what the default recipe fuses them into:
+    that is where fused channels of all recipes lie, and it puts them beside their parents. Fitted
+    without them, it puts later ones 1.3 standard deviations from their parents' weighted mean.
 
     Parameters
     ----------
     prepared, index : the network and its group.
-    recipe : how channels are fused; its seed is the picture's.
+    recipe : its features, and for UMAP its seed, are the picture's.
     method : a key of `METHODS`. Fewer than `FEWEST` channels are drawn with PCA.
 
     Raises
@@ -152,36 +181,26 @@ def embed(prepared: Prepared, index: int, recipe: Recipe, method: str = "pca") -
     """
     if method not in METHODS:
         raise RecipeError(f"There is no picture called {method!r}. Known: {', '.join(METHODS)}.")
+    recipe = of_all(recipe, index)
     bias = with_bias(recipe.features, recipe.rule)
     features = prepared.features(index, bias)
     width = prepared.graph.groups[index].width
-    known: dict[bytes, np.ndarray] = {}
     explained = None
     if method == "umap" and width >= FEWEST:
         plane = _Plane(features, COMPONENTS)
-        steps = [] if RULES[recipe.rule].project is None else [
-            plan_group(prepared, index, recipe.replace(sparsity=sparsity))
-            for sparsity in SPARSITIES
-        ]  # fmt: skip
-        # One after the other: the features of all sparsities together take 300 MB.
         parts = [plane(features)]
-        parts += [plane(fused_features(prepared, index, step, bias)) for step in steps]
+        for sparsity in SPARSITIES:  # one by one: all features together take 300 MB
+            step = plan_group(prepared, index, recipe.replace(sparsity=sparsity))
+            parts.append(plane(fused_features(prepared, index, step, bias)))
         place = _Manifold(plane, np.concatenate(parts), min(15, width - 1), recipe.seed)
-        before, *afters = np.split(place.picture, np.cumsum([len(part) for part in parts])[:-1])
-        known = {_fingerprint(step): after for step, after in zip(steps, afters, strict=True)}
+        before = place.picture[:width]
         box = _box(place.picture, 0.04)
     else:
         method = "pca"
         place = _Plane(features, 2)
         before, explained = place(features), place.explained
         box = _box(before, 0.25)
-    trusted = None
-    if nearest := min(5, (width - 1) // 2):
-        costs = prepared.costs(index, recipe.cost, bias).numpy()
-        trusted = trustworthiness(costs, before, nearest)
-    return Embedding(
-        method, before, box, explained, trusted, place, prepared, index, bias, known
-    )  # fmt: skip
+    return Embedding(method, before, box, explained, place, prepared, index, bias)
 
 
 def trustworthiness(costs: np.ndarray, points: np.ndarray, nearest: int) -> float:
@@ -232,7 +251,12 @@ class _Plane:
 
 
 class _Manifold:
-    """UMAP of points (k, c) of a plane, as a map from features (j, d) → (j, 2)."""
+    """UMAP of points (k, c) of a plane, as a map from features (j, d) → (j, 2).
+
+    What it was fitted with lies where it was put; anything else at the mean place of the `NEAREST`
+    points, weighted by the inverse squares of their distances. So each place depends on its own
+    features alone, and lies among the others.
+    """
 
     def __init__(self, plane: _Plane, points: np.ndarray, neighbours: int, seed: int) -> None:
         from sklearn.metrics import euclidean_distances  # here, as UMAP: it takes a second
@@ -241,17 +265,20 @@ class _Manifold:
         # Distances are made here: UMAP's own take ten times as long.
         distances = euclidean_distances(points)
         with _umap() as UMAP:
-            self.umap = UMAP(
-                n_neighbors=neighbours, metric="precomputed", random_state=seed, n_jobs=1
-            ).fit(distances)
-        self.picture = self.umap.embedding_
+            self.picture = (
+                UMAP(n_neighbors=neighbours, metric="precomputed", random_state=seed, n_jobs=1)
+                .fit(distances)
+                .embedding_
+            )
 
     def __call__(self, features: Tensor) -> np.ndarray:
-        from sklearn.metrics import euclidean_distances
-
-        distances = euclidean_distances(self.plane(features), self.points)
-        with _umap():
-            return self.umap.transform(distances)
+        apart = cdist(self.plane(features), self.points, "sqeuclidean")  # (j, k)
+        near = apart.argpartition(NEAREST - 1, 1)[:, :NEAREST]
+        apart = np.take_along_axis(apart, near, 1)
+        # A point at no distance, up to rounding, is the only one that counts.
+        weights = 1 / np.maximum(apart, 1e-9)
+        weights /= weights.sum(1, keepdims=True)
+        return np.einsum("jk,jkc->jc", weights, self.picture[near]).astype(np.float32)
 
 
 @contextmanager
@@ -268,7 +295,7 @@ def warm() -> None:
     """Import UMAP and have numba compile it: 15 to 30 s, for a thread at the server's start."""
     points = torch.from_numpy(np.random.default_rng(0).normal(size=(20, 3)))
     plane = _Plane(points, 2)
-    _Manifold(plane, plane(points), 5, 0)(points[:3] + 1)
+    _Manifold(plane, plane(points), 5, 0)
     _WARM.set()
 
 

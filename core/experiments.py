@@ -36,6 +36,7 @@ class Bench:
     def __init__(self, name: str, limit: int, weights: Path, seed: int) -> None:
         self.name, self.limit, self.seed = name, limit, seed
         self.module = zoo.load(name, weights)
+        self.weights = zoo.file_hash(weights / f"{name}.safetensors")
         self.row = zoo.network(name)
         self.graph = trace(self.module, self.row.input_shape)
         self.prepared = Prepared(self.module, self.graph)

@@ -1,19 +1,20 @@
 """Accuracies of many recipes in a file that grows line by line, and what they say together.
 
-    python -m core.recorded measure vgg11_bn-cifar10 docs/measured/vgg11_bn-cifar10.csv
-    python -m core.recorded summary docs/measured/vgg11_bn-cifar10.csv
+    python -m core.recorded measure vgg11_bn-cifar10 assets/results/vgg11_bn-cifar10.csv
+    python -m core.recorded summary assets/results/vgg11_bn-cifar10.csv
 
 `measure` shrinks one group at a time and counts the test images named right, for all sparsities and
 rules of a group together: what comes before the group runs once. What stands in the file already is
-not measured again, so that it can be stopped and started as one likes. `summary`
-compares `best` and `released` with each other and with plain pruning, and with the paper's table if
-that is given: `--paper data_free_cifar10.csv`.
+not measured again, so that it can be stopped and started as one likes; a file beside it says where
+the lines come from (`core.provenance`). `summary` compares `best` and `released` with each other
+and with plain pruning, and with the paper's table if it is given: `--paper data_free_cifar10.csv`.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from itertools import product
 from pathlib import Path
 from statistics import fmean
 
-from core import zoo
+from core import provenance, zoo
 from core.errors import DataError, ExplorerError
 from core.evaluate import Accuracy
 from core.experiments import Bench
@@ -93,8 +94,16 @@ def points(found: dict[tuple[str, ...], Accuracy]) -> list[Point]:
     return [Point(*key, rules) for key, rules in sorted(kept.items())]
 
 
-def measure(bench: Bench, path: Path, rules: Iterable[str], importance: str) -> Iterator[str]:
-    """Append what is missing to the file, a group at a time, and tell each line."""
+def measure(
+    bench: Bench, path: Path, rules: Iterable[str], importance: str, command: str = ""
+) -> Iterator[str]:
+    """Append what is missing to the file, a group at a time, and tell each line.
+
+    Raises
+    ------
+    DataError
+        If the file holds something else, or results of other weights.
+    """
     known = read(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
@@ -115,6 +124,7 @@ def measure(bench: Bench, path: Path, rules: Iterable[str], importance: str) -> 
         if not missing:
             continue
         told = bench.together(missing.values())
+        provenance.add(path, bench.name, bench.weights, command or "core.recorded.measure")
         lines = [
             ",".join((*about, str(right.correct), str(right.total)))
             for about, right in zip(missing, told, strict=True)
@@ -216,7 +226,9 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "measure":
             bench = Bench(options.network, options.images, options.weights, options.seed)
             rules = options.rules.split(",")
-            for line in measure(bench, options.file, rules, options.importance):
+            words = sys.argv[1:] if arguments is None else arguments
+            command = shlex.join(["python", "-m", "core.recorded", *words])
+            for line in measure(bench, options.file, rules, options.importance, command):
                 print(line, flush=True)
             return 0
         recorded = read(options.file)

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from core import data, evaluate, zoo
 from core.errors import ExplorerError
+from core.provenance import processor
 
 
 @dataclass(frozen=True)
@@ -208,16 +209,6 @@ def run_key(name: str, schedule: Schedule, seed: int, images: data.ImageSet) -> 
     """Sixteen digits that change with anything that changes the outcome of a training run."""
     told = json.dumps([name, dataclasses.asdict(schedule), seed, images.fingerprint])
     return hashlib.sha256(told.encode()).hexdigest()[:16]
-
-
-def processor() -> str:
-    """The name of the processor, as the system tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def main(arguments: list[str] | None = None) -> int:

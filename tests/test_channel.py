@@ -8,7 +8,7 @@ from torch import nn
 
 import core
 from core import surgery
-from core.channel import channel, filters, fused
+from core.channel import channel, differences, filters, folded, fused, listed, one_sum
 from core.compress import plan_group
 from core.projection import RULES
 
@@ -71,6 +71,56 @@ def test_mass_leaves_for_heirs_and_arrives_from_parents(bench):
     assert received == left
 
 
+@pytest.mark.parametrize(
+    "choices",
+    [
+        dict(rule="released"), dict(rule="repaired"), dict(rule="merged", samples=16),
+        dict(rule="average", rounds=2),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_check_is_against_the_smaller_network(bench, choices):
+    net, graph, prepared = bench
+    recipe = core.Recipe((6,), 0.6, **choices)
+    assert one_sum(recipe)
+    out = core.compress(net, graph, recipe, prepared)
+    state, step = folded(out.module, graph, 6), out.steps[6]
+    assert set(state) == {f"{layer}.weight" for layer in graph.groups[6].producers}
+    for number in out.kept[6].tolist():
+        sums = fused(prepared, 6, step, number, out.refits)
+        told = differences(prepared, 6, step, number, sums, state, out.refits)
+        assert list(told) == list(sums) and max(told.values()) < 1e-5
+    # A weight that is not the sum is found, by as much as it is off.
+    layer = graph.groups[6].producers[-1]
+    state[f"{layer}.weight"] = state[f"{layer}.weight"].clone()
+    state[f"{layer}.weight"][step.measures.kept.tolist().index(number)].view(-1)[0] += 0.5
+    told = differences(prepared, 6, step, number, sums, state, out.refits)
+    assert told[layer] == pytest.approx(0.5, abs=1e-4)
+
+
+def test_rounds_that_rescale_are_not_one_sum():
+    assert not one_sum(core.Recipe(rule="repaired", rounds=2))
+    assert not one_sum(core.Recipe(rule="merged", rounds=2))
+
+
+@pytest.mark.parametrize("rule", ["average", "select", "best"])
+def test_the_list_tells_of_each_channel_what_is_told_of_it_alone(bench, rule):
+    net, graph, prepared = bench
+    recipe = core.Recipe((6,), 0.6, rule=rule, samples=16)
+    step = core.compress(net, graph, recipe, prepared).steps[6]
+    rows = listed(step)
+    assert [row.index for row in rows] == list(range(graph.groups[6].width))
+    for row in rows:
+        one = channel(prepared, recipe, 6, step, row.index)
+        assert (row.score, row.rank, row.stays) == (one.score, one.rank, one.place is not None)
+        heirs = [tie.channel for tie in one.heirs]
+        others = [number for number in heirs if number != row.index]
+        assert row.heirs == len(others)
+        first = heirs[0] if heirs else None
+        assert row.heir == (None if first == row.index else first)
+        assert row.parents == len([t for t in one.parents if t.channel != row.index])
+
+
 @pytest.mark.parametrize("rule", ["select", "best"])
 def test_without_a_plan_ties_are_coefficients(bench, rule):
     net, graph, prepared = bench
@@ -124,6 +174,42 @@ class Joined(nn.Module):
 
     def forward(self, x):
         return self.head(torch.relu(torch.cat([self.left(x), self.right(x)], 1) + self.both(x)))
+
+
+class Adding(nn.Module):
+    """A convolution that reads the channels it adds to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.more = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 3, padding=1)
+        self.head = nn.Conv2d(6, 2, 1)
+
+    def forward(self, x):
+        x = torch.relu(self.first(x))
+        return self.head(torch.relu(x + self.more(x)))
+
+
+@pytest.mark.parametrize(
+    ("net", "shape"),
+    [(Repeating(), (3, 3, 3)), (Joined(), (3, 4, 4)), (Adding(), (3, 4, 4))],
+    ids=["rows", "parts", "adds"],
+)
+@pytest.mark.parametrize("rule", ["preserving", "repaired", "merged"])
+def test_the_check_knows_rows_parts_and_layers_that_add(net, shape, rule):
+    net = net.eval()
+    graph = core.trace(net, shape)
+    prepared = core.Prepared(net, graph)
+    index = max(range(len(graph.groups)), key=lambda i: len(graph.groups[i].producers))
+    recipe = core.Recipe((index,), 0.5, rule=rule, samples=16)
+    out = core.compress(net, graph, recipe, prepared)
+    state, step = folded(out.module, graph, index), out.steps[index]
+    checked = set()
+    for number in out.kept[index].tolist():
+        sums = fused(prepared, index, step, number, out.refits)
+        told = differences(prepared, index, step, number, sums, state, out.refits)
+        assert max(told.values()) < 1e-5
+        checked |= told.keys()
+    assert checked == set(graph.groups[index].producers)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 from app.figures import theme
 from app.figures.plan import FAINT, guesses, shares
+from app.language import ENGLISH, Texts
 from core.compress import Step
 from core.embedding import Embedding
 from core.groups import Group
@@ -27,12 +28,16 @@ CROWD = 128
 FEW = 64
 
 
-def figure(embedding: Embedding, step: Step, group: Group, mode: str) -> go.Figure:
+def figure(
+    embedding: Embedding, step: Step, group: Group, mode: str, say: Texts = ENGLISH
+) -> go.Figure:
     """The channels before and after, in one picture whose axes don't move with the sparsity.
 
-    Traces "discarded", "kept" and "fused" answer to clicks: their customdata is [role, channel]
-    for each point; a fused channel has the number of the kept channel whose place it takes. For
-    plain pruning there are no fused channels. `mode` is "light" or "dark".
+    Traces are told apart by their meta, for names are in the page's language. "discarded", "kept"
+    and "fused" answer to clicks: their customdata is [role, channel] for each point; a fused
+    channel has the number of the kept channel whose place it takes. "lines" lead from discarded
+    channels to where their mass goes, a gap after each. For plain pruning there are no fused
+    channels. `mode` is "light" or "dark".
     """
     before = embedding.before
     kept = step.measures.kept.numpy()
@@ -44,7 +49,7 @@ def figure(embedding: Embedding, step: Step, group: Group, mode: str) -> go.Figu
     guessed = guesses(step)
 
     def words(channels: np.ndarray, role: str) -> list[str]:
-        return _origins(channels, role, score, kept, share, guessed)
+        return _origins(channels, role, score, kept, share, guessed, say)
 
     traces = []
     if step.plan is not None or guessed:
@@ -54,7 +59,7 @@ def figure(embedding: Embedding, step: Step, group: Group, mode: str) -> go.Figu
         size = zoom * np.minimum(DIAMOND * np.sqrt(mass), LARGEST)
         traces.append(
             _points(
-                "fused", 3, after, kept, _arrivals(kept, step),
+                "fused", 3, after, kept, _arrivals(kept, step, say), say,
                 dict(
                     symbol="diamond", size=size, sizemin=5, opacity=1, color=theme.FUSED[mode],
                     line=edge,
@@ -63,7 +68,7 @@ def figure(embedding: Embedding, step: Step, group: Group, mode: str) -> go.Figu
         )  # fmt: skip
     traces.append(
         _points(
-            "discarded", 1, before[gone], gone, words(gone, "discarded"),
+            "discarded", 1, before[gone], gone, words(gone, "discarded"), say,
             dict(
                 symbol="circle-open", size=zoom * CIRCLE, line_width=1.8 * zoom,
                 color=theme.PRUNED[mode],
@@ -73,12 +78,12 @@ def figure(embedding: Embedding, step: Step, group: Group, mode: str) -> go.Figu
     size = zoom * (DOT if step.plan is not None else CIRCLE)
     traces.append(
         _points(
-            "kept", 2, before[kept], kept, words(kept, "kept"),
+            "kept", 2, before[kept], kept, words(kept, "kept"), say,
             dict(symbol="circle", size=size, color=theme.DENSE[mode], line=edge),
         )
     )  # fmt: skip
     chart = go.Figure(traces)
-    first, second = _axis_titles(embedding)
+    first, second = _axis_titles(embedding, say)
     side = 30 if first else 8
     theme.layout(
         chart, mode, HEIGHT, showlegend=True, dragmode=False, hovermode="closest",
@@ -118,85 +123,88 @@ def marks(embedding: Embedding, step: Step, channel: int, mode: str) -> list[go.
     look = dict(color=theme.CHOSEN[mode], width=2.2)
     chosen = [
         go.Scatter(
-            name="chosen", x=[x], y=[y], mode="markers", hoverinfo="skip", showlegend=False,
+            name="chosen", meta="chosen", x=[x], y=[y], mode="markers", hoverinfo="skip",
+            showlegend=False,
             marker=dict(symbol="circle-open", size=20, line_width=3, color=theme.CHOSEN[mode]),
         )
     ]  # fmt: skip
     if step.plan is not None or guesses(step):
         ends = np.array(pairs, int).reshape(-1, 2).T
         lines = _lines(before, after, ends, look, 0.9)
-        lines.name = "chosen"
+        lines.name = lines.meta = "chosen"
         chosen.append(lines)
     return chosen
 
 
-def alt(embedding: Embedding, step: Step, group: Group) -> str:
-    """What the figure shows, in words: for people who hear the page."""
+def alt(
+    embedding: Embedding, step: Step, group: Group, trusted: float | None, say: Texts = ENGLISH
+) -> str:
+    """What the figure shows, in words: for people who hear the page.
+
+    `trusted` is the picture's trustworthiness for the recipe, if it has one.
+    """
     stay = len(step.measures.kept)
-    gone = group.width - stay
-    method = embedding.method.upper()
+    told = dict(
+        method=embedding.method.upper(), count=group.width, stay=stay, gone=group.width - stay
+    )
+    sentences = []
     if guesses(step):
-        text = (
-            f"{method} picture of {group.width:,} channels: {stay:,} stay, {gone:,} are discarded "
-            "and guessed from those that stay."
-        )
+        sentences.append(say("scatter.alt_guessed", **told))
     elif step.plan is None:
-        text = f"{method} picture of {group.width:,} channels: {stay:,} stay, {gone:,} are deleted."
+        sentences.append(say("scatter.alt_pruned", **told))
     else:
-        text = (
-            f"{method} picture of {group.width:,} channels, {gone:,} of them discarded, and of "
-            "what "
-            f"they are fused into: {stay:,}."
-        )
-        if gone:
+        sentences.append(say("scatter.alt_fused", **told))
+        if stay < group.width:
             lost = np.setdiff1d(np.arange(group.width), step.measures.kept.numpy())
-            targets = (shares(step)[lost] >= FAINT).sum(1).mean()
-            text += f" A discarded channel's mass goes to {targets:.1f} of those on average."
+            targets = float((shares(step)[lost] >= FAINT).sum(1).mean())
+            sentences.append(say("scatter.alt_targets", targets=targets))
     if embedding.explained:
-        text += f" The two axes hold {_percent(sum(embedding.explained))} of the variance."
-    if embedding.trustworthiness is not None:
-        text += f" Trustworthiness {embedding.trustworthiness:.2f} of 1."
-    return text
+        sentences.append(say("scatter.alt_variance", share=sum(embedding.explained)))
+    if trusted is not None:
+        sentences.append(say("scatter.alt_trust", trusted=trusted))
+    return " ".join(sentences)
 
 
-def caption(embedding: Embedding, step: Step, group: Group) -> tuple[str, str]:
+def caption(
+    embedding: Embedding, step: Step, group: Group, say: Texts = ENGLISH
+) -> tuple[str, str]:
     """What the figure shows, and what not to read into it: a sentence each."""
     if guesses(step):
-        shows = (
-            "Each point is a channel: dots stay as they are, hollow circles are discarded; lines "
-            "lead to the channels that the next layer guesses them from, the strongest ones."
-        )
+        shows = say("scatter.shows_guessed")
     elif step.plan is None:
-        shows = "Each point is a channel: dots stay as they are, hollow circles are deleted."
+        shows = say("scatter.shows_pruned")
     else:
-        shows = (
-            "Each point is a channel: dots are kept, hollow circles discarded, diamonds what they "
-            "are fused into, larger with more mass; lines lead from each discarded channel to "
-            "where its mass goes"
-            + (", dotted ones from kept channels to fused." if group.width <= FEW else ".")
-        )
-    trusted = embedding.trustworthiness
-    trust = f" (trustworthiness {trusted:.2f} of 1)" if trusted is not None else ""
+        shows = say("scatter.shows_fused")
+        if group.width <= FEW:
+            shows += " " + say("scatter.shows_dotted")
     if embedding.explained:
-        caution = (
-            f"The axes are the two directions of most variance and hold "
-            f"{_percent(sum(embedding.explained))} of it: channels that are apart here are apart, "
-            f"channels that meet here need not{trust}."
-        )
-    else:
-        caution = (
-            f"Neighbourhoods mean something{trust}; sizes, gaps and axes don't, and numbers come "
-            "from the original space."
-        )
-    return shows, caution
+        return shows, say("scatter.caution_pca", share=sum(embedding.explained))
+    return shows, say("scatter.caution_umap")
+
+
+def story(step: Step, group: Group, say: Texts = ENGLISH) -> str | None:
+    """What happens while the discarded channels travel to where their mass goes.
+
+    None where nothing is transported: no channel is discarded, or the rule has no plan.
+    """
+    stay = len(step.measures.kept)
+    if step.plan is None or stay == group.width:
+        return None
+    return say("scatter.story", count=group.width, gone=group.width - stay, stay=stay)
 
 
 def _points(
-    role: str, rank: int, at: np.ndarray, channels: np.ndarray, words: list[str], marker: dict
+    role: str,
+    rank: int,
+    at: np.ndarray,
+    channels: np.ndarray,
+    words: list[str],
+    say: Texts,
+    marker: dict,
 ) -> go.Scatter:
     """Channels of one role; `rank` is their place in the legend."""
     return go.Scatter(
-        name=f"{role} ({len(at):,})", legendrank=rank,
+        name=say(f"scatter.legend.{role}", count=len(at)), meta=role, legendrank=rank,
         x=at[:, 0], y=at[:, 1],
         mode="markers",
         marker=marker,
@@ -233,6 +241,7 @@ def _links(
     if count <= FEW:
         look = dict(color=theme.DENSE[mode], width=1, dash="dot")
         links.append(_lines(before, after, (kept, np.arange(stay)), look, 0.6))
+        links[-1].meta = "places"  # no mass of discarded channels: the story leaves them out
     return links
 
 
@@ -242,7 +251,7 @@ def _lines(before, after, pairs, look: dict, opacity: float) -> go.Scatter:
     gap = np.full_like(starts, np.nan)
     x, y = np.stack([starts, ends, gap], 1).reshape(-1, 2).T
     return go.Scatter(
-        name="lines", x=x, y=y, mode="lines", line=look, opacity=opacity,
+        name="lines", meta="lines", x=x, y=y, mode="lines", line=look, opacity=opacity,
         showlegend=False, hoverinfo="skip",
     )  # fmt: skip
 
@@ -254,39 +263,51 @@ def _origins(
     kept: np.ndarray,
     share: np.ndarray,
     guessed: bool,
+    say: Texts,
 ) -> list[str]:
     """What the pointer reads at original channels."""
-    what, itself, to = ("guessed from", "itself", "") if guessed else ("its mass", "stays", "to ")
+    called = say(f"scatter.role.{role}")
     words = []
     for channel in channels:
-        targets = np.argsort(-share[channel], kind="stable")[:3]
-        goes = [
-            f"{itself if kept[j] == channel else f'{to}{kept[j]}'} {_percent(share[channel, j])}"
-            for j in targets
-            if share[channel, j] >= FAINT
-        ]
-        more = int((share[channel] >= FAINT).sum()) - len(goes)
-        mass = ", ".join(goes) + (f" and {more} more" if more else "") or "deleted"
+        goes = []
+        for j in np.argsort(-share[channel], kind="stable")[:3]:
+            part = float(share[channel, j])
+            if part < FAINT:
+                break
+            if kept[j] == channel:
+                goes.append(say("scatter.itself" if guessed else "scatter.stays", share=part))
+            else:
+                key = "scatter.source" if guessed else "scatter.target"
+                goes.append(say(key, channel=kept[j], share=part))
+        listed = ", ".join(goes)
+        if more := int((share[channel] >= FAINT).sum()) - len(goes):
+            listed += " " + say("scatter.more", count=more)
+        if not listed:
+            fate = say("scatter.nothing" if guessed else "scatter.deleted")
+        else:
+            fate = say("scatter.guessed" if guessed else "scatter.mass", listed=listed)
         words.append(
-            f"channel {channel}, {role}<br>importance {score[channel]:.3g}<br>{what}: {mass}"
+            say("scatter.hover", channel=channel, role=called, score=score[channel], fate=fate)
         )
     return words
 
 
-def _arrivals(kept: np.ndarray, step: Step) -> list[str]:
+def _arrivals(kept: np.ndarray, step: Step, say: Texts) -> list[str]:
     """What the pointer reads at fused channels."""
     mass = step.plan.mass.numpy()
     part = mass / np.maximum(mass.sum(0), 1e-300)  # (n, m): what each fused channel consists of
     words = []
     for place, channel in enumerate(kept):
         sources = np.argsort(-part[:, place], kind="stable")[:4]
-        named = [f"{i} ({_percent(part[i, place])})" for i in sources if part[i, place] >= FAINT]
-        more = int((part[:, place] >= FAINT).sum()) - len(named)
-        words.append(
-            f"fused channel, in the place of {channel}<br>takes in "
-            + ", ".join(named)
-            + (f" and {more} more" if more else "")
-        )
+        named = [
+            say("scatter.part", channel=i, share=float(part[i, place]))
+            for i in sources
+            if part[i, place] >= FAINT
+        ]
+        listed = ", ".join(named)
+        if more := int((part[:, place] >= FAINT).sum()) - len(named):
+            listed += " " + say("scatter.more", count=more)
+        words.append(say("scatter.hover_fused", channel=channel, listed=listed))
     return words
 
 
@@ -300,12 +321,8 @@ def _ranges(embedding: Embedding, after: np.ndarray) -> list[tuple[float, float]
     return ranges
 
 
-def _axis_titles(embedding: Embedding) -> tuple[str, str]:
+def _axis_titles(embedding: Embedding, say: Texts) -> tuple[str, str]:
     if not embedding.explained:
         return "", ""
     first, second = embedding.explained
-    return f"most variance ({_percent(first)})", f"second most ({_percent(second)})"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.1f} %"
+    return say("scatter.axis_first", share=first), say("scatter.axis_second", share=second)

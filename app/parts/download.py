@@ -22,7 +22,7 @@ def offer(folder: str | None, say: Texts) -> None:
 def draw(shared: dict, folder: str | None, say: Texts) -> None:
     """The line as it stands now."""
     job: jobs.Job | None = shared["job"]
-    with st.container(border=True):
+    with st.container(border=True, key="offer"):
         left, right = st.columns([4, 1], vertical_alignment="center")
         if job is not None and job.running:
             left.progress(job.share, job.sentence or say("download.starting"))

@@ -9,9 +9,23 @@ import streamlit as st
 
 from app import cache, controls, jobs
 from app.page import Page, decide, live
-from app.parts import accuracy, channel, download, graph, plan, scatter, sizes
+from app.parts import (
+    accuracy,
+    channel,
+    download,
+    graph,
+    lesson,
+    pin,
+    plan,
+    scatter,
+    sizes,
+    slide,
+    strip,
+    take,
+)  # fmt: skip
 from app.speech import speech
 from core import data, zoo
+from core.compress import Step
 from core.errors import ExplorerError
 
 
@@ -38,6 +52,7 @@ def draw() -> None:
     default = "vgg11_bn-cifar10" if here else "vgg11_bn-digits"
     notes = controls.read_link(default)
 
+    lesson.pick()
     for note in notes:
         st.info(note, icon=":material/link:")
     if trouble:
@@ -49,18 +64,25 @@ def draw() -> None:
         loaded = cache.network(controls.pick_network())
         choice = controls.pick_recipe(loaded)
         controls.pick_language()
-        controls.write_link(choice)
-        show(Page(loaded, choice, None if trouble else folder, speech()))
+        told = controls.write_link(choice)
+        page = Page(loaded, choice, None if trouble else folder, speech())
+        slide.show(page)
+        with lesson.beside(told):
+            step = show(page)
+        take.show(page, told, step)
     except ExplorerError as error:
         st.error(str(error), icon=":material/error:")
     cache.warm_up()
 
 
-def show(page: Page) -> None:
-    """Everything below the title, for a choice that is valid."""
+def show(page: Page) -> Step | None:
+    """Everything below the title, for a choice that is valid; what was decided, if it is yet."""
+    other = pin.pinned(page)
     step = decide(page)
-    if isinstance(step, jobs.Job):
-        graph.show(page)
+    decided = None if isinstance(step, jobs.Job) else step
+    lesson.framed(page, "strip", lambda: strip.show(page, decided))
+    if decided is None:
+        lesson.framed(page, "graph", lambda: graph.show(page, None))
         if step.error:
             st.info(step.error, icon=":material/image_not_supported:")
         else:
@@ -70,21 +92,39 @@ def show(page: Page) -> None:
                     step.share, step.sentence or page.say("page.waiting")
                 ),
             )  # fmt: skip
-        return
-    left, right = st.columns([3, 2], gap="large")
-    below_left, below_right = st.columns(2, gap="large")
-    # What a move of the slider changes most is sent first.
-    with below_left:
-        plan.show(page, step)
-    with below_right:
-        scatter.show(page, step)
-    with left:
-        graph.show(page, step)
-    with right:
-        accuracy.show(page)
-    channel.show(page, step)
-    with left:
-        sizes.show(page, step)  # last: PyTorch takes a second to count the first time
+        return None
+    left, right, below_left, below_right = lesson.places(other is not None)
+
+    def above() -> None:
+        with left:
+            lesson.framed(page, "graph", lambda: graph.show(page, decided))
+        with right:
+            lesson.framed(page, "accuracy", lambda: accuracy.show(page, other))
+
+    # At the first view from the top, so that nothing is pushed down; afterwards what a move of the
+    # slider changes most is sent first.
+    opening = "shown" not in st.session_state
+    st.session_state["shown"] = True
+    if opening:
+        above()
+    if other is None:
+        with below_left:
+            lesson.framed(page, "plan", lambda: plan.show(page, decided))
+        with below_right:
+            lesson.framed(page, "scatter", lambda: scatter.show(page, decided))
+    else:
+        with below_left:
+            both = (
+                lambda one, its: lesson.framed(one, "plan", lambda: plan.show(one, its)),
+                lambda one, its: lesson.framed(one, "scatter", lambda: scatter.show(one, its)),
+            )
+            pin.side_by_side(page, decided, other, both)
+    if not opening:
+        above()
+    lesson.framed(page, "channel", lambda: channel.show(page, decided))
+    with left:  # last: PyTorch takes a second to count the first time
+        lesson.framed(page, "sizes", lambda: sizes.show(page, decided, other))
+    return decided
 
 
 main()

@@ -1,0 +1,49 @@
+"""How the page looks beyond its theme: style, size of letters, the document's language.
+
+Imports nothing heavy: the page is styled before PyTorch is there.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app.plotly_script import HERE
+from app.speech import speech
+
+#: Pixels of the page's letters, which all else is measured in, and of the projector's.
+LARGE = """:root { font-size: 21px !important; --letters: 1.3; }"""
+#: Where the page stands in a slide: no controls, no title, no margins but small ones.
+SLIDE = """
+[data-testid="stSidebar"], [data-testid="stExpandSidebarButton"], .st-key-head, .st-key-take,
+.st-key-offer { display: none !important; }
+[data-testid="stMainBlockContainer"] { padding-inline: 1.25rem; max-width: none; }
+"""
+
+_looks = st.components.v2.component(
+    "looks",
+    js="export default ({ data }) => { document.documentElement.lang = data; }",
+    isolate_styles=False,
+)
+
+
+def dress() -> None:
+    """Style the page; first of all, so that nothing moves afterwards."""
+    st.html(HERE / "style.css")
+    more = (LARGE if letters() == "large" else "") + (SLIDE if st.context.is_embedded else "")
+    if more:
+        st.html(f"<style>{more}</style>")
+    if not st.context.is_embedded:
+        # The sidebar stands there from the start then, and pushes nothing aside later.
+        st.sidebar.header(speech()("take.settings_title"), anchor=False)
+
+
+def name_language() -> None:
+    """Tell the browser, and with it whoever reads the page aloud, which language it is in."""
+    _looks(key="looks", data=speech().language)
+
+
+def letters() -> str:
+    """`normal` or `large`: as chosen, else as the link says."""
+    state = st.session_state
+    chosen = state.get("view_text") or state.get("kept_choices", {}).get("view_text")
+    return chosen or state.get("opened", {}).get("text") or st.query_params.get("text", "normal")

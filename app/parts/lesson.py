@@ -1,0 +1,279 @@
+"""A lesson beside the live page: its text and task, what it marks and hides, its questions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from app import cache, controls
+from app.figures import theme
+from app.language import Texts
+from app.lesson import CONTROLS, PARTS, Lesson, Step, met
+from app.page import Page, mode
+from app.speech import speech
+
+#: Widgets that are not called as in the link; `more` is a box without a key.
+WIDGETS = {name: f".st-key-{name}" for name in CONTROLS} | {
+    "sparsity": ".st-key-percent",
+    "more": '[data-testid="stSidebar"] [data-testid="stExpander"]',
+}
+#: Below this width, in pixels, the lesson stands above the page instead of beside it.
+NARROW = 1150
+
+_LAYOUT = f"""
+.st-key-lesson_panel {{ border-left: 4px solid var(--mark); padding-left: 1rem; }}
+.st-key-lesson_panel h2 {{ font-size: 1.5rem; padding: 0 0 0.25rem; }}
+.st-key-lesson_panel h3 {{ font-size: 1.2rem; padding: 0; }}
+@media (min-width: {NARROW}px) {{
+  .st-key-lesson_beside > div > div > [data-testid="stColumn"]:first-child > div,
+  .st-key-lesson_beside > [data-testid="stHorizontalBlock"]
+    > [data-testid="stColumn"]:first-child > div {{
+    position: sticky; top: 4rem; max-height: calc(100vh - 5rem); overflow-y: auto;
+  }}
+}}
+@media (max-width: {NARROW - 1}px) {{
+  .st-key-lesson_beside > [data-testid="stHorizontalBlock"] {{ flex-direction: column; }}
+  .st-key-lesson_beside > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {{
+    width: 100%; min-width: 100%; flex: 0 0 auto;
+  }}
+}}
+"""
+
+
+def current() -> tuple[Lesson, int] | None:
+    """The lesson that is open, and at which step; None if none is."""
+    state = st.session_state
+    lesson = cache.lessons()[0].get(state.get("lesson") or "")
+    if lesson is None:
+        return None
+    return lesson, min(max(1, state.get("step") or 1), len(lesson))
+
+
+def step_now() -> Step | None:
+    """The step that is shown, if one is."""
+    now = current()
+    return now[0].step(now[1]) if now else None
+
+
+def go(name: str, number: int) -> None:
+    """Open a step and set its state; called before widgets are drawn."""
+    lesson = cache.lessons()[0].get(name)
+    if lesson is None:
+        return
+    st.session_state["lesson"], st.session_state["step"] = name, number
+    st.session_state["lessons_open"] = False
+    controls.show_link(lesson.state(number))
+
+
+def leave() -> None:
+    """Close the lesson; the page stays as it is."""
+    st.session_state["lesson"] = st.session_state["step"] = None
+
+
+def pick() -> None:
+    """The list of lessons, behind a button."""
+    say = speech()
+    found, broken = cache.lessons()
+    label = say("lesson.list")
+    with st.popover(
+        label, icon=":material/school:", key="lessons_open", on_change="rerun", width="content"
+    ) as shelf:
+        if not shelf.open:
+            return
+        for lesson in sorted(found.values(), key=lambda one: (one.order, one.name)):
+            st.button(
+                f"**{lesson.title(say.language)}**", key=f"open {lesson.name}", on_click=go,
+                args=(lesson.name, 1), type="tertiary", icon=":material/play_lesson:",
+            )  # fmt: skip
+            st.caption(
+                say(
+                    "lesson.about",
+                    summary=lesson.summary(say.language),
+                    minutes=lesson.minutes,
+                    audience=lesson.audience(say.language),
+                )  # fmt: skip
+            )
+        for sentence in broken:
+            st.warning(say("lesson.broken", problem=sentence), icon=":material/edit_note:")
+
+
+def beside(told: Mapping[str, str]) -> DeltaGenerator:
+    """Draw the open lesson, if there is one, and return the place for the page beside it.
+
+    told : the link of what the page shows now.
+    """
+    now = current()
+    if now is None:
+        return st.container()
+    lesson, number = now
+    say, step = speech(), lesson.step(number)
+    st.html(
+        f"<style>:root {{ --mark: {theme.CHOSEN[mode()]}; }}{_LAYOUT}{marks(step, say)}</style>"
+    )
+    with st.container(key="lesson_beside"):
+        left, right = st.columns([1, 2], gap="large")
+    if step is not None and step.toy:
+        with right:
+            toy(step, say)  # before the panel: it says what was achieved
+    with left, st.container(key="lesson_panel"):
+        panel(lesson, number, told, say)
+    return right
+
+
+def marks(step: Step | None, say: Texts) -> str:
+    """The style sheet that outlines and labels what a step marks, and hides what it hides."""
+    if step is None:
+        return ""
+    rules = []
+    label = json.dumps(say("lesson.mark"), ensure_ascii=False).replace("<", "")
+    for name in step.highlight:
+        where = _selector(name)
+        rules.append(
+            f"{where} {{ outline: 3px solid var(--mark); outline-offset: 6px; }}"
+            f"{where}::before {{ content: {label}; display: block; font-weight: 600;"
+            " font-size: 0.875rem; color: var(--mark); }"
+        )
+    for name in step.hide:
+        if name in CONTROLS:
+            # With the line beneath it that explains the choice.
+            where = _selector(name)
+            line = f"{where} + div:has([data-testid=stCaptionContainer])"
+            rules.append(f"{where}, {line} {{ display: none; }}")
+    return "".join(rules)
+
+
+def _selector(name: str) -> str:
+    return f".st-key-part_{name}" if name in PARTS else WIDGETS[name]
+
+
+def panel(lesson: Lesson, number: int, told: Mapping[str, str], say: Texts) -> None:
+    """Title, text, formula, task and the ways on."""
+    step = lesson.step(number)
+    st.caption(say("lesson.progress", number=number, count=len(lesson)))
+    st.header(lesson.title(say.language), anchor=False)
+    if step is None:
+        questions(lesson, say)
+    else:
+        st.subheader(step.title(say.language), anchor=False)
+        st.markdown(step.text(say.language))
+        if step.formula:
+            st.latex(step.formula)
+        if step.highlight:
+            names = ", ".join(say(f"lesson.place.{name}") for name in step.highlight)
+            st.caption(say("lesson.marked", names=names))
+        task(lesson, number, step, told, say)
+    with st.container(horizontal=True, key="lesson_ways"):
+        st.button(
+            say("lesson.back"), key="lesson_back", on_click=go, args=(lesson.name, number - 1),
+            disabled=number == 1, icon=":material/arrow_back:",
+        )  # fmt: skip
+        st.button(
+            say("lesson.next"), key="lesson_next", on_click=go, args=(lesson.name, number + 1),
+            disabled=number == len(lesson), type="primary", icon=":material/arrow_forward:",
+        )  # fmt: skip
+        if any(told.get(name) != value for name, value in _own(lesson, number).items()):
+            st.button(
+                say("lesson.restore"), key="lesson_restore", on_click=go,
+                args=(lesson.name, number), icon=":material/restart_alt:",
+            )  # fmt: skip
+        st.button(
+            say("lesson.leave"), key="lesson_leave", on_click=leave, type="tertiary",
+            icon=":material/close:",
+        )  # fmt: skip
+
+
+def _own(lesson: Lesson, number: int) -> dict[str, str]:
+    """What the link would say if nobody had changed the step's view."""
+    return controls.link_of(lesson.state(number))
+
+
+def task(lesson: Lesson, number: int, step: Step, told: Mapping[str, str], say: Texts) -> None:
+    """What there is to do, and whether it is done; once done it stays done."""
+    if step.task is None:
+        return
+    state = st.session_state
+    done = state.setdefault("tasks_done", set())
+    if met(step.done, told, state.setdefault("facts", {})):
+        done.add((lesson.name, number))
+    if (lesson.name, number) not in done:
+        st.info(say("lesson.task", task=step.task(say.language)), icon=":material/touch_app:")
+        return
+    st.success(say("lesson.done", task=step.task(say.language)), icon=":material/check_circle:")
+    if step.feedback is not None:
+        st.markdown(step.feedback(say.language))
+
+
+def toys() -> dict[str, Callable[[Texts, Mapping[str, str]], None]]:
+    """The toys there are, by name."""
+    try:
+        from app.toys import TOYS
+    except ModuleNotFoundError as error:
+        if error.name != "app.toys":
+            raise
+        return {}
+    return TOYS
+
+
+def toy(step: Step, say: Texts) -> None:
+    """Draw a step's toy, or say that it is not installed."""
+    found = toys().get(step.toy or "")
+    if found is None:
+        st.warning(say("lesson.no_toy", name=step.toy), icon=":material/extension_off:")
+        return
+    found(say, step.settings)
+
+
+def questions(lesson: Lesson, say: Texts) -> None:
+    """The questions at the end: each answer is explained as soon as it is given."""
+    answers = st.session_state.setdefault("answers", {})
+    st.subheader(say("lesson.questions"), anchor=False)
+    right = 0
+    for number, question in enumerate(lesson.questions):
+        place = (lesson.name, number)
+        chosen = st.radio(
+            f"**{number + 1}.** {question.ask(say.language)}",
+            range(len(question.answers)),
+            index=answers.get(place),
+            format_func=lambda i, q=question: q.answers[i].text(say.language),
+            key=f"answer {lesson.name} {number}",
+        )
+        if chosen is None:
+            continue
+        answers[place] = chosen
+        answer = question.answers[chosen]
+        if answer.right:
+            right += 1
+            st.success(
+                say("lesson.right", why=answer.why(say.language)), icon=":material/check_circle:"
+            )
+        else:
+            st.error(say("lesson.wrong", why=answer.why(say.language)), icon=":material/cancel:")
+    given = sum((lesson.name, i) in answers for i in range(len(lesson.questions)))
+    count = len(lesson.questions)
+    st.markdown(say("lesson.count", right=right, count=count, left=count - given))
+
+
+def framed(page: Page, name: str, draw: Callable[[], None]) -> None:
+    """Draw a part of the page in a frame that a lesson can mark, unless the lesson hides it."""
+    step = step_now()
+    if step is not None and name in step.hide:
+        return
+    with st.container(key=page.key(f"part_{name}")):
+        draw()
+
+
+def places(both: bool) -> tuple[DeltaGenerator, ...]:
+    """Where graph, accuracy, plan and channels go: beside a lesson one under the other.
+
+    `both`: two settings are compared, so that plan and channels take a row each, of one place.
+    """
+    if current() is not None:
+        return tuple(st.container() for _ in range(4))
+    above = st.columns([3, 2], gap="large")
+    if both:
+        below = st.container()
+        return *above, below, below
+    return *above, *st.columns(2, gap="large")
