@@ -180,6 +180,8 @@ function open(parent) {
   box.tabIndex = 0;
   box.style.contain = "strict"; // what happens inside never has the rest of the page laid out again
   parent.append(box);
+  // Plotly takes the wheel even from fixed axes: until somebody asks to zoom it never hears of it.
+  box.addEventListener("wheel", (event) => box.zooming || event.stopPropagation(), { capture: true });
   box.said = aside(parent, true);
   box.keys = aside(parent, false);
   box.setAttribute("aria-describedby", box.keys.id);
@@ -189,8 +191,14 @@ function open(parent) {
     return { width: box.clientWidth, height: full ? window.innerHeight : box.wanted.figure.layout.height };
   };
   // Axes are fixed until somebody asks to zoom: before that the wheel and a finger move the page.
-  const zoomed = ({ xaxis, yaxis }) =>
-    box.zooming && { dragmode: "pan", xaxis: { ...xaxis, fixedrange: false }, yaxis: { ...yaxis, fixedrange: false } };
+  // Another `uirevision`, so that everything is seen again afterwards.
+  const zoomed = ({ xaxis, yaxis, uirevision }) =>
+    box.zooming && {
+      dragmode: "pan",
+      xaxis: { ...xaxis, fixedrange: false },
+      yaxis: { ...yaxis, fixedrange: false },
+      uirevision: `${uirevision} zoomed`,
+    };
   const zoom = () => {
     box.zooming = !box.zooming;
     box.drawn = null; // again, though the figure is the same

@@ -11,7 +11,8 @@ import pytest
 from torch import nn
 
 from app.figures import graph as drawing
-from app.figures import theme
+from app.figures import graph_words, theme
+from app.figures.layout import simplify
 from core import graph, zoo
 from core.errors import RecipeError
 
@@ -40,6 +41,11 @@ def net(request, traced):
     return traced(request.param)
 
 
+def figure_of(net: graph.DependencyGraph, chosen: int | None, mode: str, height=None):
+    """The figure with every layer in it."""
+    return drawing.figure(drawing.arrange(net, chosen, "unfolded"), mode, height)
+
+
 @pytest.fixture(scope="module")
 def drawn():
     """Draws a figure, once: Plotly takes its time."""
@@ -47,7 +53,7 @@ def drawn():
 
     def draw(net: graph.DependencyGraph, chosen: int | None, mode: str):
         if (id(net), chosen, mode) not in known:  # the nets live as long as the module's fixtures
-            known[id(net), chosen, mode] = drawing.figure(net, chosen, mode)
+            known[id(net), chosen, mode] = figure_of(net, chosen, mode)
         return known[id(net), chosen, mode]
 
     return draw
@@ -154,11 +160,11 @@ def distance(point, start, end):
 def assert_no_collisions(figure, width):
     """No two nodes touch, and no edge touches a node that is not one of its ends.
 
-    Layers count as large as they get when their group is chosen, the ring included.
+    Boxes are looked at by `assert_boxes_stand_alone`.
     """
     layers, place = named(figure, "layers"), pixels(figure, width)
     nodes = [
-        ((x, y), (drawing.PRODUCER + 2.5 if size == drawing.NODE else size) / 2)
+        ((x, y), size / 2)
         for x, y, size in zip(layers.x, layers.y, layers.marker.size, strict=True)
     ]
     for (one, r), (other, s) in itertools.combinations(nodes, 2):
@@ -178,14 +184,14 @@ def assert_no_collisions(figure, width):
 
 
 def test_every_layer_is_one_node_with_its_groups(net):
-    simple = drawing.simplify(net)
+    simple = simplify(net)
     layers = {n: a for n, a in simple.nodes.items() if a["kind"] in ("conv", "linear")}
     assert sorted(a["title"] for a in layers.values()) == sorted(net.layers)
     for group in net.groups:
-        assert {a["title"] for a in layers.values() if a["group"] == group.index} == set(
+        assert {a["title"] for a in layers.values() if group.index in a["makes"]} == set(
             group.producers
         )
-        assert {a["title"] for a in layers.values() if a["consumes"] == group.index} == set(
+        assert {a["title"] for a in layers.values() if group.index in a["consumes"]} == set(
             group.consumers
         )
     others = sorted(a["kind"] for n, a in simple.nodes.items() if n not in layers)
@@ -194,7 +200,7 @@ def test_every_layer_is_one_node_with_its_groups(net):
 
 
 def test_what_lies_between_layers_is_contracted_into_edges(traced):
-    simple = drawing.simplify(traced("resnet18-cifar10"))
+    simple = simplify(traced("resnet18-cifar10"))
     assert set(simple.pred["layer1_0_conv1"]) == {"conv1"}
     assert set(simple.pred["add_2"]) == {"layer2_0_conv2", "layer2_0_downsample_0"}
     assert set(simple.pred["add_3"]) == {"layer2_1_conv2", "add_2"}
@@ -213,11 +219,11 @@ def test_nothing_overlaps(net, drawn, width):
 
 @pytest.mark.parametrize("network", [Skips, Plain, Strided])
 def test_nothing_overlaps_in_networks_outside_the_zoo(network):
-    assert_no_collisions(drawing.figure(graph.trace(network()), None, "light"), 744)
+    assert_no_collisions(figure_of(graph.trace(network()), None, "light"), 744)
 
 
 def test_the_backbone_of_a_row_is_one_line_and_shortcuts_lie_above_it(traced):
-    simple = drawing.simplify(traced("resnet18-cifar10"))
+    simple = simplify(traced("resnet18-cifar10"))
     at = drawing.positions(simple)
     shortcuts = {name for name in simple if "downsample" in name}
     rows: dict[float, list[str]] = {}
@@ -238,15 +244,15 @@ def test_the_backbone_of_a_row_is_one_line_and_shortcuts_lie_above_it(traced):
 
 
 def test_a_short_network_is_one_row_and_a_long_one_is_cut_evenly(traced):
-    at = drawing.positions(drawing.simplify(traced("vgg11_bn-cifar10")))
+    at = drawing.positions(simplify(traced("vgg11_bn-cifar10")))
     assert {y for _, y in at.values()} == {0}
-    simple = drawing.simplify(graph.trace(Plain()))
+    simple = simplify(graph.trace(Plain()))
     lines = [y for name, (_, y) in drawing.positions(simple).items() if name != "dead"]
     assert sorted(lines.count(y) for y in set(lines)) == [8, 9]
 
 
 def test_rows_are_cut_between_blocks_even_where_pictures_shrink_inside_them():
-    simple = drawing.simplify(graph.trace(Strided()))
+    simple = simplify(graph.trace(Strided()))
     at = drawing.positions(simple)
     lines = {at[name][1] for name in nx.dag_longest_path(simple)}
     row = {name: max(line for line in lines if line <= y) for name, (_, y) in at.items()}
@@ -258,9 +264,9 @@ def test_rows_are_cut_between_blocks_even_where_pictures_shrink_inside_them():
 
 
 def test_edges_that_skip_layers_are_arcs_that_grow_with_the_root_of_their_span():
-    simple = drawing.simplify(graph.trace(Skips()))
+    simple = simplify(graph.trace(Skips()))
     at = drawing.positions(simple)
-    figure = drawing.figure(graph.trace(Skips()), None, "light")
+    figure = figure_of(graph.trace(Skips()), None, "light")
     drawn = {(points[0], points[-1]): points for points in courses(figure)}
     peaks = {}
     for u, v in simple.edges:
@@ -273,6 +279,64 @@ def test_edges_that_skip_layers_are_arcs_that_grow_with_the_root_of_their_span()
             assert len(points) == 2
     assert set(peaks) == {2, 5}
     assert peaks[5] / peaks[2] == pytest.approx(math.sqrt(5 / 2), rel=0.02)
+
+
+def assert_boxes_stand_alone(figure, width):
+    """No box touches another node, and no edge runs through one that it does not lead to."""
+    place, layers = pixels(figure, width), named(figure, "layers")
+    nodes = [
+        ((x, y), size / 2)
+        for x, y, size in zip(layers.x, layers.y, layers.marker.size, strict=True)
+    ]
+    boxes = {}
+    for trace in figure.data:
+        if trace.name in ("producers", "consumers", "stacks", "reading stacks"):
+            for at, middle in zip(range(0, len(trace.x), 6), middles_of(trace), strict=True):
+                x, y = trace.x[at : at + 4], trace.y[at : at + 4]
+                boxes[middle] = (*place((min(x), min(y))), *place((max(x), max(y))))
+    for middle, (left, low, right, high) in boxes.items():
+        for node, radius in nodes:
+            px, py = place(node)
+            near = min(max(px, left), right), min(max(py, low), high)
+            if math.dist(node, middle) > 1e-6:
+                assert math.dist((px, py), near) > radius + 1, (middle, node)
+        for other, (a, b, c, d) in boxes.items():
+            apart = left - c > 2 or a - right > 2 or low - d > 2 or b - high > 2
+            assert other == middle or apart, (middle, other)
+        for points in courses(figure):
+            if any(math.dist(end, middle) < 1e-6 for end in (points[0], points[-1])):
+                continue
+            for (ax, ay), (bx, by) in itertools.pairwise(map(place, points)):
+                for share in (n / 20 for n in range(21)):
+                    px, py = ax + share * (bx - ax), ay + share * (by - ay)
+                    assert not (left < px < right and low < py < high), (points, middle)
+    return len(boxes)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_boxes_touch_nothing(net, drawn, width):
+    for group in net.groups:
+        found = assert_boxes_stand_alone(drawn(net, group.index, "light"), width)
+        assert found == len({*group.producers, *group.consumers})
+
+
+def test_arrows_point_at_the_edges_of_boxes(traced):
+    figure = drawing.figure(drawing.arrange(traced("resnet18-cifar10"), 6, "unfolded"), "light")
+    drawn = drawing.arrange(traced("resnet18-cifar10"), 6, "unfolded")
+    seen = 0
+    for trace in figure.data[:2]:
+        points = list(zip(trace.x, trace.y, trace.marker.size, strict=True))
+        for end in (place for place, (x, _, _) in enumerate(points) if x is None):
+            (name,) = (n for n, at in drawn.layout.at.items() if at == points[end - 1][:2])
+            if drawn.boxed(name):
+                x, y, size = points[end - 2]
+                left, right, low, high = drawn.box(name)
+                on = [abs(x - left), abs(x - right), abs(y - low), abs(y - high)]
+                assert size and min(on) < 1e-6
+                seen += 1
+            else:
+                assert points[end - 1][2]
+    assert seen >= 6
 
 
 # What is told
@@ -295,7 +359,10 @@ def test_all_nodes_are_one_trace_a_click_can_be_read_from(net, drawn, mode):
 
 
 def test_a_selected_point_does_not_fade_the_others(traced):
-    for trace in drawing.figure(traced("resnet18-cifar10"), 3, "light").data:
+    for trace in figure_of(traced("resnet18-cifar10"), 3, "light").data:
+        if "markers" not in trace.mode:  # there is nothing to select
+            assert trace.hoverinfo == "skip"
+            continue
         assert trace.selected.marker.opacity == trace.unselected.marker.opacity == 1
         # Without a colour for selected letters, Plotly fades those of all other points.
         assert trace.mode == "lines+markers" or trace.selected.textfont.color
@@ -304,24 +371,43 @@ def test_a_selected_point_does_not_fade_the_others(traced):
 @pytest.mark.parametrize("mode", MODES)
 def test_exactly_the_chosen_groups_layers_are_brought_out(net, drawn, mode):
     for group in net.groups:
-        layers = named(drawn(net, group.index, mode), "layers")
-        marker, hue = layers.marker, drawing.colour(group.index, mode)
-        titles = [title for _, title in layers.customdata]
+        figure, hue = drawn(net, group.index, mode), drawing.colour(group.index, mode)
+        layers = named(figure, "layers")
+        middles = {
+            (x, y): title
+            for x, y, (_, title) in zip(layers.x, layers.y, layers.customdata, strict=True)
+        }
+        for who, fill, line in (
+            ("producers", hue, theme.INK[mode]), ("consumers", theme.PAPER[mode], hue),
+        ):  # fmt: skip
+            boxes = named(figure, who)
+            found = {nearest(middles, middle) for middle in middles_of(boxes)}
+            assert found == set(getattr(group, who))
+            assert (boxes.fillcolor, boxes.line.color) == (fill, line)
+        # Nothing of the circles beneath is seen.
+        for (_, title), fill in zip(layers.customdata, layers.marker.color, strict=True):
+            assert (fill == drawing.CLEAR) == (title in {*group.producers, *group.consumers})
 
-        def those(values, wanted, titles=titles):
-            """The layers with that look."""
-            return {t for t, v in zip(titles, values, strict=True) if v == wanted}
 
-        assert those(marker.line.color, theme.INK[mode]) == set(group.producers)
-        assert those(marker.size, drawing.PRODUCER) == set(group.producers)
-        assert those(marker.color, hue) == set(group.producers)
-        assert those(marker.color, theme.PAPER[mode]) - {"+"} == set(group.consumers)
-        assert those(marker.line.color, hue) - {"+"} == set(group.consumers)
+def middles_of(boxes) -> list[tuple[float, float]]:
+    """Where the middles of a trace's rectangles are."""
+    assert len(boxes.x) % 6 == 0
+    return [
+        (sum(boxes.x[at : at + 4]) / 4, sum(boxes.y[at : at + 4]) / 4)
+        for at in range(0, len(boxes.x), 6)
+    ]
+
+
+def nearest(places: dict, point: tuple[float, float]):
+    """What lies at a point."""
+    at = min(places, key=lambda place: math.dist(place, point))
+    assert math.dist(at, point) < 1e-6
+    return places[at]
 
 
 def test_the_way_of_the_chosen_channels_is_drawn_in_their_colour(traced):
     net = traced("resnet18-cifar10")
-    simple, figure = drawing.simplify(net), drawing.figure(net, 6, "light")
+    simple, figure = simplify(net), figure_of(net, 6, "light")
     at, trace = drawing.positions(simple), named(figure, "chosen edges")
     assert trace.line.color == drawing.colour(6, "light")
     drawn = {(p[0], p[-1]) for p in courses(_only(figure, trace))}
@@ -350,7 +436,7 @@ def test_without_a_choice_every_layer_is_filled_with_its_groups_colour(net, draw
 
 def test_groups_and_kinds_are_told_without_colour(net, drawn):
     layers = named(drawn(net, 0, "light"), "layers")
-    kinds = [a["kind"] for a in drawing.simplify(net).nodes.values()]
+    kinds = [a["kind"] for a in simplify(net).nodes.values()]
     for kind, (group, title), text, symbol in zip(
         kinds, layers.customdata, layers.text, layers.marker.symbol, strict=True
     ):
@@ -361,7 +447,7 @@ def test_groups_and_kinds_are_told_without_colour(net, drawn):
 
 
 def test_hover_names_layer_shape_and_groups(traced):
-    layers = named(drawing.figure(traced("resnet18-cifar10"), None, "light"), "layers")
+    layers = named(figure_of(traced("resnet18-cifar10"), None, "light"), "layers")
     texts = {t: text for (_, t), text in zip(layers.customdata, layers.hovertext, strict=True)}
     text = texts["layer3.0.conv1"]
     for part in ("layer3.0.conv1", "convolution", "256 × 8 × 8", "produces group 5, 256 channels"):
@@ -417,7 +503,7 @@ def test_labels_name_the_chosen_groups_layers_and_no_others(net, drawn):
 
 
 def test_sizes_of_pictures_stand_where_they_change(traced):
-    figure = drawing.figure(traced("resnet20-cifar10"), None, "light")
+    figure = figure_of(traced("resnet20-cifar10"), None, "light")
     sizes = [note.text for note in figure.layout.annotations if "×" in note.text]
     assert sizes == ["32×32", "16×16", "8×8"]
 
@@ -425,7 +511,7 @@ def test_sizes_of_pictures_stand_where_they_change(traced):
 def test_rows_pushed_together_keep_one_line_of_labels(traced):
     net = traced("resnet18-cifar10")
     lines = [
-        {n.yshift for n in drawing.figure(net, 9, "light", height).layout.annotations}
+        {n.yshift for n in figure_of(net, 9, "light", height).layout.annotations}
         for height in (None, 330)
     ]
     assert min(lines[0]) < min(lines[1]) < 0
@@ -448,7 +534,16 @@ def contrast(one, other):
 def test_numbers_and_edges_can_be_read(traced, drawn, mode, chosen):
     figure = drawn(traced("resnet18-cifar10"), chosen, mode)
     layers = named(figure, "layers")
-    for fill, letters in zip(layers.marker.color, layers.textfont.color, strict=True):
+    boxes = {
+        middle: trace.fillcolor
+        for trace in figure.data
+        if trace.name in ("producers", "consumers")
+        for middle in middles_of(trace)
+    }
+    for x, y, fill, letters in zip(
+        layers.x, layers.y, layers.marker.color, layers.textfont.color, strict=True
+    ):
+        fill = nearest(boxes, (x, y)) if fill == drawing.CLEAR else fill
         assert contrast(fill, letters) >= 4.5, (fill, letters)
     for trace in figure.data[:-1]:
         assert contrast(trace.line.color, theme.PAPER[mode]) >= 3
@@ -465,27 +560,29 @@ def test_hues_differ_from_one_group_to_the_next():
 
 
 def test_alt_states_the_finding(traced):
-    assert drawing.alt(traced("resnet18-cifar10"), 6) == (
+    assert graph_words.alt(drawing.arrange(traced("resnet18-cifar10"), 6)) == (
         "Dependency graph of 21 layers in 12 groups. Group 6, 128 channels, is produced by "
         "layer2.0.conv2, layer2.0.downsample.0 and layer2.1.conv2 and consumed by "
         "layer2.1.conv1, layer3.0.conv1 and layer3.0.downsample.0."
     )
-    assert "produced by features.4 and consumed by features.8." in drawing.alt(
-        traced("vgg11_bn-cifar10"), 6
+    assert "produced by features.4 and consumed by features.8." in graph_words.alt(
+        drawing.arrange(traced("vgg11_bn-cifar10"), 6)
     )
-    assert drawing.alt(traced("vgg11_bn-cifar10"), None).endswith("No group is chosen.")
+    assert graph_words.alt(drawing.arrange(traced("vgg11_bn-cifar10"), None)).endswith(
+        "No group is chosen."
+    )
 
 
 def test_a_layer_that_nobody_reads_is_drawn_and_has_no_group():
     net = graph.trace(Plain())
     assert all("dead" not in group.producers and group.consumers for group in net.groups)
-    assert "dead" in drawing.positions(drawing.simplify(net))
+    assert "dead" in drawing.positions(simplify(net))
 
 
 def test_captions_are_a_sentence_each(traced):
-    shows, caution = drawing.caption(traced("resnet18-cifar10"), 6)
+    shows, caution = graph_words.caption(drawing.arrange(traced("resnet18-cifar10"), 6))
     assert "128 channels of group 6" in shows
-    assert "filled" not in drawing.caption(traced("resnet18-cifar10"), None)[0]
+    assert "filled" not in graph_words.caption(drawing.arrange(traced("resnet18-cifar10"), None))[0]
     for text in (shows, caution):
         assert text.endswith(".") and text.count(". ") == 0
 
@@ -493,6 +590,6 @@ def test_captions_are_a_sentence_each(traced):
 @pytest.mark.parametrize("chosen", [-1, 12])
 def test_a_group_that_does_not_exist_is_refused(traced, chosen):
     net = traced("resnet18-cifar10")
-    for ask in (lambda: drawing.figure(net, chosen, "light"), lambda: drawing.alt(net, chosen)):
+    for ask in (lambda: figure_of(net, chosen, "dark"), lambda: drawing.arrange(net, chosen)):
         with pytest.raises(RecipeError, match=f"no group {chosen}; .* 0 to 11"):
             ask()

@@ -99,13 +99,12 @@ def _told(simple: nx.DiGraph, members: list[str]) -> dict:
     made = Counter(group for node in layers for group in node["makes"])
     consumed = {group for node in layers for group in node["consumes"]}
     inside = {node["title"] for node in layers}
-    outside = {
-        node["title"] for node in simple.nodes.values() if node["kind"] in LAYERS
-    } - inside  # fmt: skip
+    outside = {node["title"] for node in simple.nodes.values() if node["kind"] in LAYERS} - inside
     return dict(
         kind="fold",
         title=_title([node["title"] for node in layers], outside),
         group=made.most_common(1)[0][0] if made else None,
+        holds=nodes[-1]["holds"],
         makes=(),
         consumes=tuple(sorted(consumed)),
         shape=nodes[-1]["shape"],
@@ -119,9 +118,8 @@ def _title(names: list[str], outside: set[str]) -> str:
     def own(name: str) -> str:
         parts = name.split(".")
         heads = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
-        return next(
-            h for h in heads if not any(f"{other}.".startswith(f"{h}.") for other in outside)
-        )
+        alone = (h for h in heads if not any(f"{o}.".startswith(f"{h}.") for o in outside))
+        return next(alone)
 
     common, count = Counter(map(own, names)).most_common(1)[0]
     if 2 * count > len(names):

@@ -19,8 +19,8 @@ from core.errors import RecipeError
 from core.extent import Extent, extents
 from core.groups import DependencyGraph, Group
 
-#: Okabe & Ito's hues, darkened for white paper and lightened for dark: (light, dark). The blue and
-#: the vermilion, which mean fused and pruned elsewhere, come late.
+#: Okabe & Ito's hues, darkened for white paper and lightened for dark: (light, dark). The blue,
+#: which means fused elsewhere, comes late; vermilion, which means pruned, is crimson here.
 HUES = (
     ("#00795A", "#2DC49A"),  # green
     ("#A3477F", "#E08FBF"),  # purple
@@ -28,7 +28,7 @@ HUES = (
     ("#0058A3", "#6FA3F2"),  # blue
     ("#6B6300", "#F0E442"),  # yellow
     ("#1B7C9E", "#8AD3F5"),  # sky
-    ("#C44E00", "#FF8140"),  # vermilion
+    ("#9E1B32", "#FF8FA3"),  # crimson
 )
 #: The plot's width on a phone, for which the labels are placed; a wider one has more room.
 NARROW = 350
@@ -150,15 +150,13 @@ def _edges(drawn: Drawing, mode: str) -> list[go.Scatter]:
         y: list[float | None] = []
         size, standoff = [], []
         for u, v in simple.edges:
-            carries = chosen is not None and simple.nodes[u]["group"] == chosen
-            if simple.nodes[u]["kind"] == "concat":
-                carries = drawn.reads(v)
+            carries = chosen in simple.nodes[u]["holds"]
             if carries is not ours:
                 continue
             points = drawn.layout.course(u, v)
             radius, arrow = _size(simple.nodes[v]) / 2 + 1, len(points) - 1
             if drawn.boxed(v):
-                points, radius = _entering(points, drawn.box(v)), 2
+                points, radius = _entering(points, drawn.box(v)), 1
                 arrow = len(points) - 2
             x += [point[0] for point in points] + [None]
             y += [point[1] for point in points] + [None]
@@ -307,7 +305,7 @@ def _look(drawn: Drawing, name: str, mode: str) -> dict:
         return dict(fill=CLEAR, line=CLEAR, width=0, text=letters)
     own = theme.DENSE[mode] if node["group"] is None else colour(node["group"], mode)
     if node["kind"] in ("add", "concat"):
-        ours = chosen is None or node["group"] == chosen
+        ours = chosen is None or chosen in node["holds"]
         line = own if ours else _blend(own, mode, 0.4)
         return dict(fill=paper, line=line, width=1.5, text=ink if ours else _blend(ink, mode, 0.7))
     if chosen is None:
@@ -376,8 +374,12 @@ def _labels(drawn: Drawing, mode: str, squeezed: bool) -> list[dict]:
         radius = TALL if drawn.boxed(name) else _size(simple.nodes[name]) / 2
         shifts = {"center": 0, "left": -radius, "right": radius}
         lines = (-1,) if squeezed else (-1, -2)
+        at = layout.at[name]
         if name in layout.lane:
             shifts, lines = {"left": radius + 3}, (layout.lane[name],)
+            if drawn.boxed(name):  # boxes are as wide as the figure lets them
+                at, middle = (drawn.box(name)[1], at[1]), middle + HALF
+                shifts = {"left": 4}
         for line, anchor in ((line, anchor) for anchor in shifts for line in lines):
             start = middle + shifts[anchor] - {"center": wide / 2, "left": 0, "right": wide}[anchor]
             others = taken.setdefault((row, line), [])
@@ -390,8 +392,7 @@ def _labels(drawn: Drawing, mode: str, squeezed: bool) -> list[dict]:
             ink = theme.INK[mode] if rank(name) < 2 else theme.DENSE[mode]
             notes.append(
                 _note(
-                    layout.at[name], title, ink, TEXT,
-                    xanchor=anchor, xshift=shifts[anchor], yshift=up,
+                    at, title, ink, TEXT, xanchor=anchor, xshift=shifts[anchor], yshift=up,
                 )
             )  # fmt: skip
             break

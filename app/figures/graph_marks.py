@@ -67,7 +67,11 @@ def _taken(drawn: Drawing, left: Mapping[str, Extent], mode: str) -> list[go.Sca
         start, end, low, high = drawn.box(name)
         bottom, right = high - (high - low) * rows, start + (end - start) * columns
         corners = [(start, low), (end, low), (end, high), (right, high), (right, bottom)]
-        corners += [(start, bottom), (start, low)]
+        corners = [*corners, (start, bottom), corners[0]]
+        if columns == 1:  # a strip at the bottom, without a seam around what stays
+            corners = [(start, low), (end, low), (end, bottom), (start, bottom), (start, low)]
+        elif rows == 1:
+            corners = [(right, low), (end, low), (end, high), (right, high), (right, low)]
         x += [corner[0] for corner in corners] + [None]
         y += [corner[1] for corner in corners] + [None]
     if not x:
@@ -162,14 +166,24 @@ def _place(
 
 
 def _named(drawn: Drawing, channel: int, mode: str, say: Texts) -> go.Scatter:
-    """The channel's number above the layers that produce it."""
-    names = [name for name in drawn.simple if drawn.makes(name)]
-    noted = {drawn.layout.backbone[place] for place in drawn.layout.changes()}
+    """The channel's number above the layers that produce it, where no other letters stand."""
+    layout = drawn.layout
+    noted = {layout.backbone[place] for place in layout.changes()}
+    makers = [name for name in drawn.simple if drawn.makes(name)]
+
+    def crowded(name: str) -> bool:
+        x, _ = layout.at[name]
+        near = (n for n in drawn.simple if layout.row[n] == layout.row[name] and n != name)
+        return name not in layout.lane and any(
+            abs(layout.at[n][0] - x) < 2 and (n in noted or n in layout.lane) for n in near
+        )
+
+    names = [name for name in makers if not crowded(name)] or makers[:1]
     return go.Scatter(
-        x=[drawn.layout.at[name][0] for name in names],
+        x=[layout.at[name][0] for name in names],
         # Above the size of the pictures, where that stands.
-        y=[drawn.layout.at[name][1] + TALL + (23 if name in noted else 9) for name in names],
-        name="named", mode="text", hoverinfo="skip",
+        y=[layout.at[name][1] + TALL + (24 if name in noted else 9) for name in names],
+        name="named", mode="text", hoverinfo="skip", cliponaxis=False,
         text=[say("graph.channel", channel=channel)] * len(names),
         textfont=dict(color=theme.CHOSEN[mode], size=TEXT, shadow=_halo(mode), weight=600),
     )  # fmt: skip

@@ -27,8 +27,12 @@ LONGEST_ROW = 12
 #: Heights in pixels: of the first lane above the backbone and of each further one, of an arc over
 #: one layer, of what is kept free above the highest of them and below the backbone for labels.
 LANE, ARC, ABOVE, BELOW = 36, 16, 8, 44
+#: And above the first row, for the chosen channel's number; in a row with stacks, for their sheets.
+FIRST, STACK = 14, 6
+#: How far above a row an arc begins that comes in from the row before.
+EARLY = 20
 #: Columns kept free left and right of a row, and how far from the row connectors run there.
-SIDE, MARGIN = 0.9, 0.6
+SIDE, MARGIN = 0.9, 0.7
 #: A layer's size in pixels.
 NODE = 22
 
@@ -39,7 +43,8 @@ def simplify(graph: DependencyGraph) -> nx.DiGraph:
     What lies between (batch norm, activations, pooling, flattening) is absorbed into the edges. A
     node's key is its name in the traced network; its attributes are `kind` (one of `KINDS`),
     `title` (the module's path, "+" for an addition, "‖" for a concatenation), `group` (index of
-    the group of channels it puts out, or None), `makes` and `consumes` (indices of the groups whose
+    the group of channels it puts out, or None), `holds` (all of them: a concatenation puts out
+    several), `makes` and `consumes` (indices of the groups whose
     channels a layer has rows and columns for, rising) and `shape`. A concatenation that adds to
     what an earlier one has put together reads that one, so that DenseNets read like ResNets.
     """
@@ -60,11 +65,16 @@ def simplify(graph: DependencyGraph) -> nx.DiGraph:
                     break
         origins[node.name] = (node.name,)
         layer = node.module if node.kind in LAYERS else None
+        holds = () if node.group is None else (node.group,)
+        if node.kind == "concat":
+            found = {group for name in parents for group in simple.nodes[name]["holds"]}
+            holds = tuple(sorted(found))
         simple.add_node(
             node.name,
             kind=node.kind,
             title=SIGNS.get(node.kind) or node.module or node.kind,
             group=node.group,
+            holds=holds,
             makes=makes.get(layer, ()),
             consumes=reads.get(layer, ()),
             shape=node.shape,
@@ -73,10 +83,14 @@ def simplify(graph: DependencyGraph) -> nx.DiGraph:
     return simple
 
 
-def _roles(graph: DependencyGraph) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
-    """By layer: the groups it has rows for (a depthwise convolution too), those it has columns for."""
-    makes: dict[str, tuple[int, ...]] = {}
-    reads: dict[str, tuple[int, ...]] = {}
+#: By layer: indices of groups.
+Groups = dict[str, tuple[int, ...]]
+
+
+def _roles(graph: DependencyGraph) -> tuple[Groups, Groups]:
+    """The groups for which a layer has rows (depthwise convolutions too), and columns."""
+    makes: Groups = {}
+    reads: Groups = {}
     for group in graph.groups:
         for coupling in group.couplings:
             found = reads if coupling.role == CONSUMES else makes
@@ -125,7 +139,7 @@ class Layout:
         self.at = {
             name: (columns[name], self.lines[self.row[name]] + lift[name]) for name in simple.nodes
         }
-        self.top = self.lines[0] + self._room(0, lift)
+        self.top = self.lines[0] + max(self._room(0, lift), NODE + ABOVE + FIRST)
         self.bottom = self.lines[-1] - BELOW
 
     def _branches(self) -> list[_Branch]:
@@ -239,7 +253,8 @@ class Layout:
         """What a row needs above its backbone."""
         lanes = [lift[name] + NODE / 2 for name in self.lane if self.row[name] == row]
         arcs = [lift[v] + height for (_, v), height in self.arcs.items() if self.row[v] == row]
-        return max([NODE, *lanes, *arcs]) + ABOVE
+        kinds = (self.simple.nodes[name]["kind"] for name in self.rows[row])
+        return max([NODE + STACK * ("fold" in kinds), *lanes, *arcs]) + ABOVE
 
     def _lines(self, lift: dict[str, float]) -> list[float]:
         lines = [0.0]
@@ -254,7 +269,11 @@ class Layout:
             margin, between = -MARGIN, self.lines[self.row[u]] - BELOW
             end = len(self.rows[self.row[u]]) - 1 + MARGIN
             way = [(ux, uy), (end, uy), (end, between), (margin, between)]
-            return way + self._within((margin, vy), (vx, vy), self.arcs.get((u, v)))
+            height = self.arcs.get((u, v))
+            if height is None:
+                return [*way, (margin, vy), (vx, vy)]
+            # Off to the arc above the row's first node, and no higher than others for all that.
+            return way + self._within((margin, vy + EARLY), (vx, vy), height - 0.4 * EARLY)
         if uy != vy:
             on, off = self.lines[self.row[u]], max(uy, vy)
             if uy == on:
