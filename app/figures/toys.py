@@ -111,14 +111,15 @@ def matrix_alt(
 ) -> str:
     """The matrix row by row, in words."""
     told = [
-        f"{name}: " + ", ".join(f"{c} {say.number(v, '.2f')}" for c, v in zip(columns, row))
+        f"{name}: "
+        + ", ".join(f"{c} {say.number(v, '.2f')}" for c, v in zip(columns, row, strict=True))
         for name, row in zip(rows, values.tolist(), strict=True)
     ]
     return f"{title}. " + "; ".join(told).replace("<br>", " ") + "."
 
 
 def outputs(folded: Folded, mode: str, say: Texts = ENGLISH) -> go.Figure:
-    """What both networks put out for the input, a pair of bars a channel; infinite ones have none."""
+    """What both networks put out for the input, a pair of bars a channel."""
     channels = [say("toys.folding.channel", place=k) for k in range(len(folded.before))]
     figure = go.Figure()
     for key, values, colour, pattern in (

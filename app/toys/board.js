@@ -70,7 +70,7 @@ function open(parent) {
     const { points: all, lines, colours, across, up, circle, chosen, alt } = box.wanted;
     const width = box.clientWidth;
     if (!width) return;
-    const height = Math.max(250, Math.min(430, 0.56 * width));
+    const height = Math.max(250, Math.min(440, 0.64 * width));
     const margin = 30;
     const unit = Math.min((width / 2 - margin) / across, (height / 2 - margin) / up);
     const small = Math.max(0.72, Math.min(1, width / 700));
