@@ -100,7 +100,7 @@ def _pick_numbers(say: Texts, given: Layer, toy: dict, key: str) -> None:
             on_change=choose, format_func=lambda k: say("toys.folding.channel", place=k),
         )  # fmt: skip
     with right:
-        options = sorted({*norm.EPSILONS, given.epsilon} - {0.0} | ({given.epsilon}))
+        options = sorted({*norm.EPSILONS, given.epsilon})
         st.select_slider(
             "ε", options, key=epsilon_key, on_change=strength,
             format_func=lambda e: figures.value(say, e),
@@ -221,7 +221,8 @@ def formulas(say: Texts, layer: Layer, folded: Folded, place: int) -> list[str]:
         r"\end{aligned}",
         r"\begin{aligned}"
         r"b' &= \beta + (b - \mu)\,s \\"
-        rf"&= {tex(say, beta)} + ({tex(say, b)} - {signed(say, mean)}) \cdot {signed(say, scale)} \\"
+        rf"&= {tex(say, beta)} + ({tex(say, b)} - {signed(say, mean)})"
+        rf"\cdot {signed(say, scale)} \\"
         rf"&= {tex(say, moved)}"
         r"\end{aligned}",
     ]
