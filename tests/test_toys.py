@@ -280,7 +280,7 @@ def test_a_moved_point_a_changed_mass_and_both_solvers_are_told():
     assert after[1]["figure"] != before[1]["figure"], "the cost matrix follows"
     fine(named(at.slider, "source 0").set_value(4.0).run())
     assert "transport.weighed" in facts(at)
-    fine(named(at.button_group, "look").set_value(["both"]).run())
+    fine(named(at.segmented_control, "look").set_value("both").run())
     assert {"transport.sinkhorn", "transport.compared"} <= facts(at)
     fine(named(at.select_slider, "epsilon").set_value(0.02).run())
     assert "transport.epsilon" in facts(at)

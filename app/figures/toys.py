@@ -91,8 +91,7 @@ def matrix(
     )  # fmt: skip
     for i, row in enumerate(shown):
         for j, value in enumerate(row):
-            # The scale fades into the paper: past its middle, letters are the paper's colour.
-            ink = theme.PAPER[mode] if value > 0.5 * most else theme.INK[mode]
+            ink = _letters(SCALES[mode][round(20 * value / most)], mode)
             figure.add_annotation(
                 x=j, y=i, text=say.number(value, ".2f"), showarrow=False,
                 font=dict(size=15, color=ink),
@@ -104,6 +103,29 @@ def matrix(
     figure.update_xaxes(bare, tickvals=list(range(len(columns))), ticktext=columns, side="top")
     figure.update_yaxes(bare, tickvals=list(range(len(rows))), ticktext=rows, autorange="reversed")
     return figure
+
+
+def _letters(colour: str, mode: str) -> str:
+    """Ink or paper, whichever stands out more from a colour of the scale, “rgba(r, g, b, a)”."""
+    *mixed, alpha = map(float, colour[5:-1].split(","))
+    paper = _rgb(theme.PAPER[mode])
+    seen = _luminance([alpha * a + (1 - alpha) * b for a, b in zip(mixed, paper, strict=True)])
+
+    def contrast(letters: str) -> float:  # WCAG 2
+        low, high = sorted([_luminance(_rgb(letters)), seen])
+        return (high + 0.05) / (low + 0.05)
+
+    return max((theme.INK[mode], theme.PAPER[mode]), key=contrast)
+
+
+def _rgb(colour: str) -> list[int]:
+    return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+def _luminance(colour: Sequence[float]) -> float:
+    parts = [c / 255 for c in colour]
+    parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
 
 def matrix_alt(
