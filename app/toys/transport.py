@@ -102,7 +102,7 @@ def _pick_point(say: Texts, given: Scene, toy: dict, key: str) -> None:
     def choose() -> None:
         toy["chosen"] = st.session_state[shown]
 
-    sorts = ("row", "stays")
+    sorts = ("leaves", "stays")
     st.segmented_control(
         say("toys.transport.channel"), range(len(problem.points)), key=shown, on_change=choose,
         format_func=lambda k: say(f"toys.transport.{sorts[k in problem.stays]}", point=k),
