@@ -32,7 +32,7 @@ def figure(
     """The network with what is picked; with what is missing or too many once it is `checked`.
 
     The layers are one trace, "layers", whose customdata is [name] for each, [None] for what can't
-    be picked. Where the network broke when it was `tried`, there is a cross.
+    be picked. Where the network broke when it was `tried`, there is a ring with a cross above it.
     """
     simple = simplify(network(puzzle.network).graph)
     layout = Layout(simple)
@@ -83,17 +83,25 @@ def figure(
         ),
         selected=dict(marker_opacity=1), unselected=dict(marker_opacity=1),
     )  # fmt: skip
-    if tried is not None and tried.operation is not None:
-        broke = [n for n in names if tried.operation in (n, simple.nodes[n]["title"])]
+    at_fault = tried.operation if tried is not None else None
+    broke = [n for n in names if at_fault in (n, simple.nodes[n]["title"])]
+    if broke:
         chart.add_scatter(
             name="broke", x=[layout.at[n][0] for n in broke], y=[layout.at[n][1] for n in broke],
             mode="markers", hoverinfo="skip",
             marker=dict(
-                symbol="x-thin", size=NODE + 16, line=dict(color=theme.PRUNED[mode], width=5)
+                symbol="circle-open", size=NODE + 12, color=theme.PRUNED[mode],
+                line=dict(color=theme.PRUNED[mode], width=5),
             ),
         )  # fmt: skip
     steps = 3 if len(names) > 8 else 2
-    notes = []
+    notes = [
+        dict(
+            x=layout.at[name][0], y=layout.at[name][1], yshift=NODE - 2, showarrow=False, text="✗",
+            font=dict(size=TEXT + 8, color=theme.PRUNED[mode]), bgcolor=paper, borderpad=0,
+        )
+        for name in broke
+    ]  # fmt: skip
     for place, name in enumerate(names):
         node, step = simple.nodes[name], place % steps
         if node["kind"] == "add":
