@@ -146,12 +146,14 @@ def outputs(folded: Folded, mode: str, say: Texts = ENGLISH) -> go.Figure:
     figure = go.Figure()
     for key, values, colour, pattern in (
         ("before", folded.before, theme.DENSE[mode], ""),
-        ("after", folded.after, theme.FUSED[mode], "/"),
+        ("after", folded.after, theme.FUSED[mode], "."),
     ):
         shown = [v if math.isfinite(v) else None for v in values.tolist()]
         figure.add_bar(
             name=say(f"toys.folding.{key}"), x=channels, y=shown, marker_color=colour,
-            marker_pattern=dict(shape=pattern, fgcolor=theme.PAPER[mode], size=6, solidity=0.25),
+            marker_pattern=dict(
+                shape=pattern, bgcolor=colour, fgcolor=theme.PAPER[mode], size=7, solidity=0.15
+            ),
             text=[value(say, v) for v in values.tolist()], textposition="outside",
             textfont=dict(size=14), cliponaxis=False, hoverinfo="skip",
         )  # fmt: skip
