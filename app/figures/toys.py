@@ -182,7 +182,7 @@ def value(say: Texts, number: float) -> str:
     """A number as it is shown: four digits, a power of ten where it is far from 1, or ∞."""
     if not math.isfinite(number):
         return "?" if math.isnan(number) else "−∞" if number < 0 else "∞"
-    if number and not 1e-3 <= abs(number) < 1e5:
+    if number and not 1e-3 <= abs(number) < 1e4:
         digits, power = f"{number:.2e}".split("e")
         raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
         return f"{say.number(float(digits), '.3g')}·10{raised}"

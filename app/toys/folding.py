@@ -184,7 +184,7 @@ def tex(say: Texts, number: float) -> str:
     """A number in a formula, where a comma would be followed by a space."""
     if not math.isfinite(number):
         return r"\infty" if number > 0 else r"-\infty"
-    if number and not 1e-3 <= abs(number) < 1e5:
+    if number and not 1e-3 <= abs(number) < 1e4:
         digits, power = f"{number:.2e}".split("e")
         return rf"{tex(say, float(digits))}\cdot 10^{{{int(power)}}}"
     return say.number(number, ".4g").replace(",", "{,}").replace("−", "-")
