@@ -91,8 +91,7 @@ def matrix(
     )  # fmt: skip
     for i, row in enumerate(shown):
         for j, value in enumerate(row):
-            # The scale fades into the paper: past its middle, letters are the paper's colour.
-            ink = theme.PAPER[mode] if value > 0.5 * most else theme.INK[mode]
+            ink = _letters(SCALES[mode][round(20 * value / most)], mode)
             figure.add_annotation(
                 x=j, y=i, text=say.number(value, ".2f"), showarrow=False,
                 font=dict(size=15, color=ink),
@@ -106,29 +105,55 @@ def matrix(
     return figure
 
 
+def _letters(colour: str, mode: str) -> str:
+    """Ink or paper, whichever stands out more from a colour of the scale, “rgba(r, g, b, a)”."""
+    *mixed, alpha = map(float, colour[5:-1].split(","))
+    paper = _rgb(theme.PAPER[mode])
+    seen = _luminance([alpha * a + (1 - alpha) * b for a, b in zip(mixed, paper, strict=True)])
+
+    def contrast(letters: str) -> float:  # WCAG 2
+        low, high = sorted([_luminance(_rgb(letters)), seen])
+        return (high + 0.05) / (low + 0.05)
+
+    return max((theme.INK[mode], theme.PAPER[mode]), key=contrast)
+
+
+def _rgb(colour: str) -> list[int]:
+    return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+def _luminance(colour: Sequence[float]) -> float:
+    parts = [c / 255 for c in colour]
+    parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
 def matrix_alt(
     title: str, values: Tensor, rows: Sequence[str], columns: Sequence[str], say: Texts = ENGLISH
 ) -> str:
     """The matrix row by row, in words."""
     told = [
-        f"{name}: " + ", ".join(f"{c} {say.number(v, '.2f')}" for c, v in zip(columns, row))
+        f"{name}: "
+        + ", ".join(f"{c} {say.number(v, '.2f')}" for c, v in zip(columns, row, strict=True))
         for name, row in zip(rows, values.tolist(), strict=True)
     ]
     return f"{title}. " + "; ".join(told).replace("<br>", " ") + "."
 
 
 def outputs(folded: Folded, mode: str, say: Texts = ENGLISH) -> go.Figure:
-    """What both networks put out for the input, a pair of bars a channel; infinite ones have none."""
+    """What both networks put out for the input, a pair of bars a channel."""
     channels = [say("toys.folding.channel", place=k) for k in range(len(folded.before))]
     figure = go.Figure()
     for key, values, colour, pattern in (
         ("before", folded.before, theme.DENSE[mode], ""),
-        ("after", folded.after, theme.FUSED[mode], "/"),
+        ("after", folded.after, theme.FUSED[mode], "."),
     ):
         shown = [v if math.isfinite(v) else None for v in values.tolist()]
         figure.add_bar(
             name=say(f"toys.folding.{key}"), x=channels, y=shown, marker_color=colour,
-            marker_pattern=dict(shape=pattern, fgcolor=theme.PAPER[mode], size=6, solidity=0.25),
+            marker_pattern=dict(
+                shape=pattern, bgcolor=colour, fgcolor=theme.PAPER[mode], size=7, solidity=0.15
+            ),
             text=[value(say, v) for v in values.tolist()], textposition="outside",
             textfont=dict(size=14), cliponaxis=False, hoverinfo="skip",
         )  # fmt: skip
@@ -157,7 +182,7 @@ def value(say: Texts, number: float) -> str:
     """A number as it is shown: four digits, a power of ten where it is far from 1, or ∞."""
     if not math.isfinite(number):
         return "?" if math.isnan(number) else "−∞" if number < 0 else "∞"
-    if number and not 1e-3 <= abs(number) < 1e5:
+    if number and not 1e-3 <= abs(number) < 1e4:
         digits, power = f"{number:.2e}".split("e")
         raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
         return f"{say.number(float(digits), '.3g')}·10{raised}"

@@ -13,8 +13,10 @@ from app.figures.layout import SIDE, Layout, simplify
 from app.language import ENGLISH, Texts
 from app.toys.networks import Puzzle, Tried, network
 
-#: Pixels: layers, what joins them, letters, and how far names lie below.
-NODE, JOINT, TEXT, LINE, BELOW = 34, 20, 14, 15, 30
+#: Pixels: layers, letters, lines of names, and how far names lie below.
+NODE, TEXT, LINE, BELOW = 34, 14, 15, 30
+#: More nodes than this are drawn smaller, or they touch each other on a phone.
+MANY, SMALL = 8, 24
 SYMBOLS = {
     "conv": "circle", "linear": "square", "add": "circle", "input": "triangle-right",
     "output": "diamond",
@@ -32,11 +34,12 @@ def figure(
     """The network with what is picked; with what is missing or too many once it is `checked`.
 
     The layers are one trace, "layers", whose customdata is [name] for each, [None] for what can't
-    be picked. Where the network broke when it was `tried`, there is a cross.
+    be picked. Where the network broke when it was `tried`, there is a ring with a cross above it.
     """
     simple = simplify(network(puzzle.network).graph)
     layout = Layout(simple)
     ink, paper = theme.INK[mode], theme.PAPER[mode]
+    own = NODE if len(simple) <= MANY else SMALL
     chart = go.Figure()
     for u, v in simple.edges:
         x, y = zip(*layout.course(u, v), strict=True)
@@ -46,7 +49,7 @@ def figure(
             marker=dict(
                 symbol="arrow", angleref="previous", color=theme.DENSE[mode],
                 size=[0] * (len(x) - 1) + [11],
-                standoff=[0] * (len(x) - 1) + [_size(simple.nodes[v]) / 2 + 1],
+                standoff=[0] * (len(x) - 1) + [_size(simple.nodes[v], own) / 2 + 1],
             ),
         )  # fmt: skip
     names = list(simple.nodes)
@@ -73,27 +76,35 @@ def figure(
     chart.add_scatter(
         name="layers", x=[p[0] for p in at], y=[p[1] for p in at], mode="markers+text",
         text=signs, textfont=dict(
-            size=TEXT + 1, color=[ink if fill == paper else paper for fill in fills]
+            size=TEXT + (own == NODE), color=[ink if fill == paper else paper for fill in fills]
         ),
         customdata=[[n["title"] if n["title"] in puzzle.choices else None] for n in nodes],
         hovertext=[_hover(puzzle, node, say) for node in nodes], hoverinfo="text",
         marker=dict(
-            symbol=[SYMBOLS[n["kind"]] for n in nodes], size=[_size(n) for n in nodes],
+            symbol=[SYMBOLS[n["kind"]] for n in nodes], size=[_size(n, own) for n in nodes],
             color=fills, opacity=1, line=dict(color=lines, width=widths),
         ),
         selected=dict(marker_opacity=1), unselected=dict(marker_opacity=1),
     )  # fmt: skip
-    if tried is not None and tried.operation is not None:
-        broke = [n for n in names if tried.operation in (n, simple.nodes[n]["title"])]
+    at_fault = tried.operation if tried is not None else None
+    broke = [n for n in names if at_fault in (n, simple.nodes[n]["title"])]
+    if broke:
         chart.add_scatter(
             name="broke", x=[layout.at[n][0] for n in broke], y=[layout.at[n][1] for n in broke],
             mode="markers", hoverinfo="skip",
             marker=dict(
-                symbol="x-thin", size=NODE + 16, line=dict(color=theme.PRUNED[mode], width=5)
+                symbol="circle-open", size=own + 12, color=theme.PRUNED[mode],
+                line=dict(color=theme.PRUNED[mode], width=5),
             ),
         )  # fmt: skip
-    steps = 3 if len(names) > 8 else 2
-    notes = []
+    steps = 3 if len(names) > MANY else 2
+    notes = [
+        dict(
+            x=layout.at[name][0], y=layout.at[name][1], yshift=NODE - 2, showarrow=False, text="✗",
+            font=dict(size=TEXT + 8, color=theme.PRUNED[mode]), bgcolor=paper, borderpad=0,
+        )
+        for name in broke
+    ]  # fmt: skip
     for place, name in enumerate(names):
         node, step = simple.nodes[name], place % steps
         if node["kind"] == "add":
@@ -107,7 +118,7 @@ def figure(
                 bgcolor=paper, borderpad=0,
             )
         )  # fmt: skip
-    bottom = layout.bottom - LINE * steps - 6
+    bottom = layout.bottom - LINE * (steps - 1) + 6
     top = layout.top + 24
     theme.layout(
         chart, mode, round(top - bottom) + 16, annotations=notes, dragmode=False,
@@ -128,8 +139,9 @@ def alt(puzzle: Puzzle, picked: frozenset[str], say: Texts = ENGLISH) -> str:
     return say("toys.puzzle.alt", layer=puzzle.layer, remove=puzzle.remove, picked=shown, ways=ways)
 
 
-def _size(node: dict) -> int:
-    return JOINT if node["kind"] in ("input", "output") else NODE - 8 * (node["kind"] == "add")
+def _size(node: dict, own: int) -> int:
+    """A node's size, where layers have their `own`."""
+    return {"input": 18, "output": 18, "add": own - 4}.get(node["kind"], own)
 
 
 def _title(node: dict, say: Texts) -> str:

@@ -29,7 +29,7 @@ function open(parent) {
   parent.append(box);
   const svg = element(box, "svg");
   set(svg, { role: "group" });
-  svg.style.cssText = "display: block; width: 100%; touch-action: none; user-select: none";
+  svg.style.cssText = "display: block; width: 100%; user-select: none";
   const back = element(svg, "g"), rays = element(svg, "g"), ways = element(svg, "g");
   const texts = element(svg, "g"), points = element(svg, "g");
   const place = {}; // of the point that is dragged, ahead of the answers
@@ -70,7 +70,7 @@ function open(parent) {
     const { points: all, lines, colours, across, up, circle, chosen, alt } = box.wanted;
     const width = box.clientWidth;
     if (!width) return;
-    const height = Math.max(250, Math.min(430, 0.56 * width));
+    const height = Math.max(250, Math.min(440, 0.64 * width));
     const margin = 30;
     const unit = Math.min((width / 2 - margin) / across, (height / 2 - margin) / up);
     const small = Math.max(0.72, Math.min(1, width / 700));
@@ -124,7 +124,7 @@ function open(parent) {
 
   const make = (group, i) => {
     set(group, { tabindex: 0, role: "button" });
-    group.style.cssText = "cursor: grab; outline-offset: 4px";
+    group.style.cssText = "cursor: grab; outline-offset: 4px; touch-action: none";
     set(element(group, "circle"), { fill: "transparent", "stroke-width": 3 });
     set(element(group, "circle"), { fill: "none", "stroke-width": 2, "stroke-dasharray": "5 4" });
     set(element(group, "circle"), { "stroke-width": 3 });

@@ -100,7 +100,7 @@ def _pick_numbers(say: Texts, given: Layer, toy: dict, key: str) -> None:
             on_change=choose, format_func=lambda k: say("toys.folding.channel", place=k),
         )  # fmt: skip
     with right:
-        options = sorted({*norm.EPSILONS, given.epsilon} - {0.0} | ({given.epsilon}))
+        options = sorted({*norm.EPSILONS, given.epsilon})
         st.select_slider(
             "ε", options, key=epsilon_key, on_change=strength,
             format_func=lambda e: figures.value(say, e),
@@ -184,7 +184,7 @@ def tex(say: Texts, number: float) -> str:
     """A number in a formula, where a comma would be followed by a space."""
     if not math.isfinite(number):
         return r"\infty" if number > 0 else r"-\infty"
-    if number and not 1e-3 <= abs(number) < 1e5:
+    if number and not 1e-3 <= abs(number) < 1e4:
         digits, power = f"{number:.2e}".split("e")
         return rf"{tex(say, float(digits))}\cdot 10^{{{int(power)}}}"
     return say.number(number, ".4g").replace(",", "{,}").replace("−", "-")
@@ -221,7 +221,8 @@ def formulas(say: Texts, layer: Layer, folded: Folded, place: int) -> list[str]:
         r"\end{aligned}",
         r"\begin{aligned}"
         r"b' &= \beta + (b - \mu)\,s \\"
-        rf"&= {tex(say, beta)} + ({tex(say, b)} - {signed(say, mean)}) \cdot {signed(say, scale)} \\"
+        rf"&= {tex(say, beta)} + ({tex(say, b)} - {signed(say, mean)})"
+        rf"\cdot {signed(say, scale)} \\"
         rf"&= {tex(say, moved)}"
         r"\end{aligned}",
     ]

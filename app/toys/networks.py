@@ -181,7 +181,7 @@ def puzzle(settings: Mapping[str, str]) -> Puzzle:
     layer = told["layer"] or free[0]
     if layer not in free:
         raise RecipeError(
-            f"The network {told['network']!r} of the toy 'puzzle' has no layer {layer!r} that could "
+            f"The network {told['network']!r} of the toy 'puzzle' has no layer {layer!r} that can "
             f"lose channels. It has {', '.join(free)}."
         )
     most = net.outputs(layer) - 2  # a single channel would be added to all, and nothing break
@@ -290,7 +290,7 @@ class _Runner(torch.fx.Interpreter):
 
 
 def _pieces(puzzle: Puzzle, layers: frozenset[str]) -> list[Group]:
-    """What shrinks if just these layers do: parts of the puzzle's group, and layers of their own."""
+    """What shrinks if just these do: parts of the puzzle's group, and layers of their own."""
     net, group = network(puzzle.network), puzzle.group
     members = {*group.producers, *group.consumers}
     norms = {net.graph.layers[name].norm for name in layers} - {None}

@@ -151,7 +151,7 @@ EXAMPLE = {
     },
     "each": {
         "bias": (0.0, 0.0, 0.0), "gamma": (1.5, 0.8, 0.002), "beta": (0.2, -0.1, 0.5),
-        "mean": (0.5, -0.8, 0.1), "variance": (0.25, 4.0, 1e-6),
+        "mean": (0.5, -0.8, -0.3), "variance": (0.25, 4.0, 1e-6),
     },
 }  # fmt: skip
 
@@ -183,13 +183,13 @@ def layer(settings: Mapping[str, str]) -> Layer:
     told["input"] = told["input"] or EXAMPLE[kind]["input"]
     if len(told["input"]) != inputs:
         raise RecipeError(
-            f"The setting 'input' of the toy 'folding' holds {len(told['input'])} numbers; a {kind} "
-            f"layer here reads {inputs}."
+            f"The setting 'input' of the toy 'folding' holds {len(told['input'])} numbers; a "
+            f"{kind} layer here reads {inputs}."
         )
     for place, (variance, epsilon) in enumerate((one, told["epsilon"]) for one in told["variance"]):
         if not variance + epsilon > 0:
             raise RecipeError(
-                f"Channel {place} of the toy 'folding' has σ² + ε = 0, by whose root nothing can be "
-                "divided. Make one of them larger."
+                f"Channel {place} of the toy 'folding' has σ² + ε = 0, by whose root nothing can "
+                "be divided. Make one of them larger."
             )
     return Layer(kind, weights, **told)

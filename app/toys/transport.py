@@ -82,10 +82,14 @@ def _draw(say: Texts, given: Scene, toy: dict) -> None:
         if problem.normalise:
             st.caption(say("toys.transport.circle"))
     with below:
+        beside = len(plans) == 1 and {"costs", "plan"} <= set(given.show)
+        left, right = st.columns(2) if beside else (st.container(), st.container())
         if "costs" in given.show:
-            _costs(say, problem, next(iter(plans.values())), key)
+            with left:
+                _costs(say, problem, next(iter(plans.values())), key)
         if "plan" in given.show:
-            _plans(say, problem, plans, key)
+            with right:
+                _plans(say, problem, plans, key)
 
 
 def _pick_point(say: Texts, given: Scene, toy: dict, key: str) -> None:
@@ -98,7 +102,7 @@ def _pick_point(say: Texts, given: Scene, toy: dict, key: str) -> None:
     def choose() -> None:
         toy["chosen"] = st.session_state[shown]
 
-    sorts = ("row", "stays")
+    sorts = ("leaves", "stays")
     st.segmented_control(
         say("toys.transport.channel"), range(len(problem.points)), key=shown, on_change=choose,
         format_func=lambda k: say(f"toys.transport.{sorts[k in problem.stays]}", point=k),
