@@ -156,7 +156,9 @@ def _state(page: Page, told: dict[str, str]) -> None:
         _button(page, "save", lambda: link.as_json(told).encode(), "json")
         st.caption(say("take.state_note"))
     with right:
-        file = st.file_uploader(say("take.open"), "json", key=page.key("take_open"))
+        file = st.file_uploader(
+            say("take.open"), "json", key=page.key("take_open"), max_upload_size=1
+        )
         if file is not None:
             _opened(page, file.getvalue())
 
