@@ -16,7 +16,7 @@ STYLE = """
 button, input {
   font: inherit; font-size: 0.875rem; color: var(--st-text-color);
   background: var(--st-background-color); border: 1px solid var(--st-border-color);
-  border-radius: var(--st-button-radius, 6px); min-height: 2.25rem; padding: 0 0.75rem;
+  border-radius: var(--st-button-radius, 6px); min-height: 2rem; padding: 0 0.75rem;
 }
 button { cursor: pointer; white-space: nowrap; }
 button:hover { border-color: var(--st-primary-color); color: var(--st-link-color); }
@@ -24,7 +24,7 @@ button:focus-visible, input:focus-visible {
   outline: 2px solid var(--st-primary-color); outline-offset: 2px;
 }
 .copy { display: flex; flex-wrap: wrap; justify-content: flex-end; align-items: center; gap: 0.5rem;
-  padding: 4px; }
+  padding: 3px; }
 .copy span { font-size: 0.875rem; color: var(--st-text-color); }
 .copy label { display: flex; gap: 0.5rem; align-items: center; flex: 1 1 16rem;
   font-size: 0.875rem; }

@@ -122,8 +122,12 @@ def test_a_group_a_sparsity_and_a_channel_are_chosen_by_keyboard_alone(opened):
         for _ in range(60):
             page.keyboard.press("Tab")
             label = page.evaluate(
-                "() => { const e = document.activeElement;"
-                " return e.getAttribute('aria-label') || e.textContent || '' }"
+                """() => {
+                    const e = document.activeElement, by = e.getAttribute('aria-labelledby');
+                    const named = by && document.getElementById(by);
+                    return [e.getAttribute('aria-label'), named && named.textContent,
+                        ...[...(e.labels || [])].map(l => l.textContent)].join(' ');
+                }"""
             )
             reached.append(label)
             if name in label:
