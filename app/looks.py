@@ -1,4 +1,4 @@
-"""How the page looks beyond its theme: style, size of letters, the document's language.
+"""How the page looks beyond its theme: its style, the size of its letters, in a slide.
 
 Imports nothing heavy: the page is styled before PyTorch is there.
 """
@@ -19,12 +19,6 @@ SLIDE = """
 [data-testid="stMainBlockContainer"] { padding-inline: 1.25rem; max-width: none; }
 """
 
-_looks = st.components.v2.component(
-    "looks",
-    js="export default ({ data }) => { document.documentElement.lang = data; }",
-    isolate_styles=False,
-)
-
 
 def dress() -> None:
     """Style the page; first of all, so that nothing moves afterwards."""
@@ -35,11 +29,6 @@ def dress() -> None:
     if not st.context.is_embedded:
         # The sidebar stands there from the start then, and pushes nothing aside later.
         st.sidebar.header(speech()("take.settings_title"), anchor=False)
-
-
-def name_language() -> None:
-    """Tell the browser, and with it whoever reads the page aloud, which language it is in."""
-    _looks(key="looks", data=speech().language)
 
 
 def letters() -> str:

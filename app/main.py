@@ -12,15 +12,14 @@ if str(ROOT) not in sys.path:
 
 import streamlit as st  # noqa: E402
 
-from app import copy_button, looks  # noqa: E402
-from app.plotly_script import load_ahead  # noqa: E402
+from app import head, looks  # noqa: E402
 from app.speech import speech  # noqa: E402
 
 st.set_page_config(
     page_title="Intra-Fusion Explorer",
     page_icon=str(ROOT / "assets" / "icon.svg"),  # a named icon would be fetched from the internet
     layout="wide",
-    initial_sidebar_state="auto",
+    initial_sidebar_state="collapsed" if st.context.is_embedded else "auto",
     menu_items={"About": "Pruning by optimal transport (Theus et al., ICLR 2024), live."},
 )
 
@@ -29,14 +28,7 @@ looks.dress()
 # The pages import PyTorch, which takes seconds: until then the title is there, and the browser has
 # something to read.
 with st.container():
-    with st.container(key="head"):
-        with st.container(key="title", horizontal=True, vertical_alignment="center"):
-            st.title("Intra-Fusion Explorer", anchor=False)
-            copy_button.show(speech())
-            # Beside the title they take no line of their own, not even before they are there.
-            load_ahead()
-            looks.name_language()
-        st.markdown(speech()("main.lead"))
+    head.show(speech())
     if "core" not in sys.modules:
         with st.spinner(speech()("main.starting")):
             import core  # noqa: F401

@@ -15,7 +15,6 @@ from functools import cache
 from pathlib import Path
 
 import plotly
-import streamlit as st
 
 HERE = Path(__file__).parent
 #: Streamlit serves this folder as `app/static`.
@@ -27,20 +26,12 @@ def code(*files: str) -> str:
     return "".join((HERE / name).read_text("utf-8") for name in ("plotly.js", *files))
 
 
-_ahead = st.components.v2.component(
-    "plotly",
-    js=code() + "export default ({ data }) => void script(data).catch(() => {});",
-    isolate_styles=False,
-)
-
-
-def load_ahead() -> None:
-    """Let the browser load the script before there is a figure."""
+def ahead() -> str | None:
+    """The script's name, for the browser to load it before there is a figure; None without one."""
     try:
-        name = _copied().name
+        return _copied().name
     except OSError:
-        return  # the figures will say so
-    _ahead(key="plotly", data=name)
+        return None  # the figures will say so
 
 
 @cache

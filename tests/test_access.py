@@ -1,22 +1,16 @@
-"""The page for everybody, in a real Chromium: axe-core's rules, the keyboard, the clipboard.
+"""The page for everybody, in a real Chromium: axe-core's rules, the language, the clipboard.
 
 axe-core 4.14.1 (Deque Systems, MPL-2.0) lies in `tests/vendor/`, as it was published.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
-import zipfile
 from pathlib import Path
 
 import pytest
 import server
 from test_browser import address, browser, wait_for_link  # noqa: F401
-
-import core
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 pytestmark = [
@@ -29,17 +23,6 @@ pytestmark = [
 
 #: What Streamlit itself does, by rule and a part of the selector or HTML of what it is found on.
 STREAMLITS: dict[tuple[str, str], str] = {}
-
-#: Adds up how far what stands still on the page is pushed about (Cumulative Layout Shift), from the
-#: moment our title is there: before it Streamlit shows a skeleton of its own.
-SHIFTS = """() => {
-    window.shifts = [];
-    new PerformanceObserver(list => {
-        const ours = [...document.querySelectorAll('h1')].some(h => h.offsetHeight);
-        for (const e of list.getEntries())
-            if (ours && !e.hadRecentInput) window.shifts.push(e.value);
-    }).observe({type: 'layout-shift', buffered: true});
-}"""
 
 
 @pytest.fixture
@@ -54,7 +37,6 @@ def opened(browser, address):  # noqa: F811
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)
-        page.add_init_script(f"({SHIFTS})()")
         page.goto(f"{address}/?network=vgg11_bn-digits{query}")
         page.get_by_text(re.compile("all 597 images|alle 597 Bilder")).first.wait_for()
         page.locator(".js-plotly-plot").nth(3).wait_for()
@@ -101,50 +83,6 @@ def test_the_document_says_its_language(opened):
     page.get_by_role("heading", name="Einstellungen").wait_for()
 
 
-def test_nothing_jumps(opened):
-    page = opened("&group=2")
-    page.wait_for_timeout(1500)
-    assert sum(page.evaluate("window.shifts")) < 0.1
-    page.evaluate("window.shifts.length = 0")
-    slider = page.get_by_role("slider", name="Sparsity")
-    slider.focus()
-    slider.press("ArrowRight")
-    wait_for_link(page, r"sparsity=0\.55")
-    page.wait_for_timeout(2500)
-    assert sum(page.evaluate("window.shifts")) < 0.1
-
-
-def test_a_group_a_sparsity_and_a_channel_are_chosen_by_keyboard_alone(opened):
-    page = opened("&group=6")
-    reached = []
-
-    def tab_to(name: str) -> None:
-        for _ in range(60):
-            page.keyboard.press("Tab")
-            label = page.evaluate(
-                "() => { const e = document.activeElement;"
-                " return e.getAttribute('aria-label') || e.textContent || '' }"
-            )
-            reached.append(label)
-            if name in label:
-                return
-        raise AssertionError(f"Tab never reached {name}: {reached}")
-
-    tab_to("Group of layers")
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("Enter")
-    wait_for_link(page, r"group=(?!6)\d")
-    tab_to("Sparsity")
-    page.keyboard.press("ArrowRight")
-    wait_for_link(page, r"sparsity=0\.55")
-    tab_to("Channel")
-    page.keyboard.type("3")
-    page.keyboard.press("Enter")
-    wait_for_link(page, r"channel=3")
-    page.get_by_role("heading", name="Channel 3", exact=True).wait_for()
-
-
 def test_the_link_is_copied_and_said_so(opened, address):  # noqa: F811
     page = opened("&group=2&rule=repaired", permissions=["clipboard-read", "clipboard-write"])
     button = page.get_by_role("button", name="Copy link")
@@ -167,36 +105,3 @@ def test_where_the_clipboard_is_not_allowed_the_link_can_be_selected(opened):
     assert page.evaluate("getSelection().toString()") in ("", page.url)
     chosen = field.evaluate("f => f.value.slice(f.selectionStart, f.selectionEnd)")
     assert chosen == page.url, "it is selected, so that one key copies it"
-
-
-def test_what_is_downloaded_is_what_the_page_shows(opened, tmp_path):
-    page = opened("&group=6&rule=preserving")
-    section = take(page)
-
-    def fetch(name: str) -> bytes:
-        with page.expect_download() as waiting:
-            section.get_by_role("button", name=name).click()
-        return Path(waiting.value.path()).read_bytes()
-
-    rows = list(csv.DictReader(io.StringIO(fetch("Plan: source").decode())))
-    assert {int(row["source"]) for row in rows} == set(range(32))
-    assert sum(float(row["mass"]) for row in rows) == pytest.approx(1)
-    held = json.loads(fetch("Save the page"))["intra-fusion"]
-    assert held["group"] == "6" and held["rule"] == "preserving"
-    section.get_by_role("button", name="Pack the smaller network").click()
-    with zipfile.ZipFile(io.BytesIO(fetch("Download the smaller network"))) as archive:
-        archive.extractall(tmp_path)
-    recipe = core.Recipe(groups=(6,), sparsity=0.5, rule="preserving")
-    assert core.open(tmp_path / "vgg11_bn-digits-smaller").recipe == recipe
-
-
-def test_a_slide_has_no_controls_and_larger_letters(opened):
-    page = opened("&group=2&embed=true&text=large")
-    page.get_by_text("VGG11-BN ¼, digits · group 2 · sparsity 50").wait_for()
-    assert page.get_by_role("slider", name="Sparsity").count() == 0
-    assert page.evaluate("getComputedStyle(document.documentElement).fontSize") == "21px"
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('.js-plotly-plot')]"
-        ".every(c => c._fullLayout && Math.abs(c._fullLayout.font.size - 13 * 1.3) < 0.01)"
-    )
-    wait_for_link(page, "embed=true")

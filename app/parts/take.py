@@ -16,6 +16,7 @@ from app.parts import slide
 from core import zoo
 from core.compress import Step
 from core.errors import ExplorerError
+from core.evaluate import Accuracy
 
 
 def show(page: Page, told: dict[str, str], step: Step | None) -> None:
@@ -58,9 +59,8 @@ def _button(page: Page, what: str, make: Callable[[], bytes], ending: str = "csv
     )  # fmt: skip
 
 
-def known(page: Page) -> dict:
-    """The accuracies measured so far, by network."""
-    run = st.session_state.get(page.key("run"))
+def known(run: jobs.Job | None) -> dict[str, Accuracy]:
+    """The accuracies that a run has measured so far, by network."""
     tallies = (run.result if run is not None else None) or {}
     return {name: tally.accuracy for name, tally in tallies.items() if tally.accuracy}
 
@@ -72,9 +72,9 @@ def _data(page: Page, step: Step) -> None:
     picture = st.session_state.get(page.key("picture_shown"))
     if picture is not None and len(picture.before) == page.group.width:
         _button(page, "channels", lambda: take.channels(picture, step))
-    measured = known(page)
-    if measured:
-        _button(page, "accuracies", lambda: take.accuracies(measured))
+    run = st.session_state.get(page.key("run"))
+    if run is not None and not run.error:
+        _button(page, "accuracies", lambda: take.accuracies(known(run)))
     kept = ((choice.group, tuple(step.measures.kept.tolist())),)
     _button(
         page, "layers",
@@ -92,11 +92,11 @@ def _program(page: Page) -> None:
     network = zoo.network(choice.network)
     st.markdown(f"**{say('take.script')}**")
     file = "reproduce.py"
-    measured = known(page)
+    run = st.session_state.get(page.key("run"))
     st.download_button(
         say("take.script_button"),
         lambda: take.script(
-            choice, network.images, network.input_shape, page.folder, measured, file, say
+            choice, network.images, network.input_shape, page.folder, known(run), file, say
         ),
         file, "text/x-python", key=page.key("take_script"), on_click="ignore",
         icon=":material/code:", width="stretch",
@@ -156,7 +156,9 @@ def _state(page: Page, told: dict[str, str]) -> None:
         _button(page, "save", lambda: link.as_json(told).encode(), "json")
         st.caption(say("take.state_note"))
     with right:
-        file = st.file_uploader(say("take.open"), "json", key=page.key("take_open"))
+        file = st.file_uploader(
+            say("take.open"), "json", key=page.key("take_open"), max_upload_size=1
+        )
         if file is not None:
             _opened(page, file.getvalue())
 

@@ -1,5 +1,6 @@
-// A button that copies the page's address: see copy_button.py. Where the browser does not let us
-// (a page that was not opened over https or on this machine) a field holds the address instead.
+// The button that copies the page's address: see head.py. Where the browser does not let us (a page
+// that was not opened over https or on this machine) a field holds the address instead. `script` is
+// plotly.js's.
 
 function open(parent) {
   const box = document.createElement("div");
@@ -35,5 +36,7 @@ function open(parent) {
 }
 
 export default function ({ parentElement, data }) {
-  (parentElement.querySelector(".copy") ?? open(parentElement)).show(data);
+  document.documentElement.lang = data.language;
+  if (data.plotly) script(data.plotly).catch(() => {}); // the figures will say what went wrong
+  (parentElement.querySelector(".copy") ?? open(parentElement)).show(data.words);
 }
