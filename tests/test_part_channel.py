@@ -1,4 +1,4 @@
-"""The panel of one channel on the page: its share of the error, its formulas checked, its tables."""
+"""The panel of one channel on the page: its share of the error, checked formulas, its tables."""
 
 from __future__ import annotations
 
