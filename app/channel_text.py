@@ -139,7 +139,7 @@ def _terms(pairs: Iterable[tuple[int, float]], name: str, say: Texts) -> str:
     lines[0] = lines[0].removeprefix("+ ")
     if len(lines) == 1:
         return lines[0]
-    return "\\begin{aligned}[t] & " + " \\\\ & ".join(lines) + "\\end{aligned}"
+    return "\\begin{aligned} & " + " \\\\ & ".join(lines) + "\\end{aligned}"
 
 
 def _number(value: float, say: Texts) -> str:
