@@ -58,10 +58,10 @@ def test_a_formula_that_does_not_hold_is_loud(monkeypatch):
 
 
 def test_a_discarded_channel_shows_its_heirs_sum_and_what_is_read_instead():
-    at = looked(group="6", channel="1", rule="preserving", lang="de")
-    assert "Er wird **verworfen**" in said(at) and "Nächste Ziele" in said(at)
-    assert "Mit den Gewichten des kleineren Netzes selbst verglichen" in said(at)
-    assert "am Platz seines Haupterben" in said(at)
+    at = looked(group="6", channel="1", rule="preserving")
+    assert "It is **discarded**" in said(at) and "Nearest targets" in said(at)
+    assert "Checked against the smaller network's own weights" in said(at)
+    assert "in the place of its main heir" in said(at)
     assert at.latex[1].value.strip("$\n").startswith("x_{1} \\approx")
 
 
