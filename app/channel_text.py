@@ -10,8 +10,8 @@ from app.language import ENGLISH, Texts
 from core.channel import Channel, Row, Sum, Tie
 from core.unexplained import Unexplained
 
-#: Rows of a table, and terms of a formula, at most.
-MOST_TIES, MOST_TERMS = 8, 4
+#: Rows of a table, terms of a formula, and terms of one of its lines, at most.
+MOST_TIES, MOST_TERMS, TERMS_A_LINE = 8, 4, 2
 #: Sums differ from the smaller network's weights by float32's rounding: a share of the largest.
 ROUNDING = 1e-4
 #: Less than this share of a channel's mass is none.
@@ -101,7 +101,7 @@ def formula(told: Sum, say: Texts = ENGLISH) -> str:
     terms = _terms(((number, c) for number, c, _ in told.terms), "w_{{{}}}", say)
     ratio = float(told.ratio[0])
     if ratio != 1:
-        terms = f"{_number(ratio, say)}\\,({terms})"
+        terms = f"{_number(ratio, say)}\\,\\left({terms}\\right)"
     return f"w' = {terms}"
 
 
@@ -127,14 +127,19 @@ def _largest(line: Tensor) -> list[int]:
 
 
 def _terms(pairs: Iterable[tuple[int, float]], name: str, say: Texts) -> str:
+    """A sum in LaTeX, in lines that a phone has room for."""
     pairs = list(pairs)
-    terms = " ".join(
+    terms = [
         f"{'+' if c >= 0 else '-'} {_number(abs(c), say)}\\,{name.format(number)}"
         for number, c in pairs[:MOST_TERMS]
-    ).removeprefix("+ ")
+    ]
     if (left := len(pairs) - MOST_TERMS) > 0:
-        terms += f" + \\cdots\\text{{ ({say('channel.terms_more', count=left)})}}"
-    return terms
+        terms.append(f"+ \\cdots\\text{{ ({say('channel.terms_more', count=left)})}}")
+    lines = [" ".join(terms[i : i + TERMS_A_LINE]) for i in range(0, len(terms), TERMS_A_LINE)]
+    lines[0] = lines[0].removeprefix("+ ")
+    if len(lines) == 1:
+        return lines[0]
+    return "\\begin{aligned} & " + " \\\\ & ".join(lines) + "\\end{aligned}"
 
 
 def _number(value: float, say: Texts) -> str:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from app.figures import filters
+from app.language import texts
 
 
 @pytest.mark.parametrize("shape", [(64, 3, 3), (5, 3, 3), (1, 5, 5), (12, 1, 1), (7,)])
@@ -41,6 +42,8 @@ def test_filters_side_by_side_share_one_scale(mode):
     assert {(trace.zmin, trace.zmax) for trace in chart.data} == {(-2.0, 2.0)}
     assert [trace.showscale for trace in chart.data] == [True, False]
     assert [note.text for note in chart.layout.annotations] == list(two)
+    numbers = chart.data[0].customdata
+    assert numbers.shape == chart.data[0].z.shape and numbers[0][0] == 0 and numbers[-1][2] == 6
     assert "channel 4: 8 inputs, weights from 0.5 to 0.5" in filters.alt(two)
     assert "8 inputs" in filters.caption(two)[0]
 
@@ -49,3 +52,20 @@ def test_a_filter_of_zeros_is_drawn():
     chart = filters.figure({"channel 0": torch.zeros(4, 3, 3)}, "light")
     assert chart.data[0].zmax == 1.0
     assert "red, green and blue" in filters.caption({"a": torch.zeros(3, 3, 3)})[0]
+
+
+def test_of_many_inputs_the_strongest_are_drawn_and_the_caption_says_what_they_hold():
+    one = torch.full((512, 3, 3), 0.01)
+    loud = torch.arange(7, 512, 8)  # 64 of them
+    one[loud] = 1.0
+    two = {"channel 4": one, "fused": 0.5 * one}
+    assert torch.equal(filters.strongest(two), loud)
+    chart = filters.figure(two, "light")
+    drawn = chart.data[0].z
+    assert np.isfinite(drawn).sum() == 64 * 9 and np.nanmin(drawn) == 1.0
+    assert set(np.unique(chart.data[0].customdata[np.isfinite(drawn)])) == set(loud.tolist())
+    said = filters.caption(two)[0]
+    assert "64 strongest of 512 inputs" in said and "hold 100\xa0% of the squared" in said
+    points = {"channel 4": torch.rand(512, 1, 1)}  # small enough for all
+    assert len(filters.strongest(points)) == 512
+    assert "Eingang, 512 im Ganzen" in filters.caption(points, texts("de"))[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from app.figures import theme
-from app.language import ENGLISH, Texts
+from app.language import COMMA, ENGLISH, Texts
 from core.unexplained import Unexplained
 
 HEIGHT = 150
@@ -45,17 +45,17 @@ def figure(
             ],
             hoverinfo="text",
         )  # fmt: skip
-    chart.add_hline(
-        mean, line=dict(color=theme.INK[mode], width=1, dash="dot"),
-        annotation=dict(text=say("channel.error_mean"), font_size=11, bgcolor=theme.PAPER[mode]),
-        annotation_position="top right",
+    chart.add_scatter(
+        x=[-0.5, len(order) - 0.5], y=[mean, mean], mode="lines", hoverinfo="skip",
+        line=dict(color=theme.INK[mode], width=1, dash="dot"), name=say("channel.error_mean"),
     )  # fmt: skip
     theme.layout(
-        chart, mode, HEIGHT, bargap=0.1, showlegend=True, margin=dict(l=8, r=8, t=24, b=4),
+        chart, mode, HEIGHT, bargap=0.1, showlegend=True, margin=dict(l=8, r=8, t=28, b=4),
         legend=dict(orientation="h", x=1, xanchor="right", y=1.02, yanchor="bottom"),
+        separators=",." if say.language in COMMA else ".,",
     )  # fmt: skip
     chart.update_xaxes(showticklabels=False, showgrid=False, zeroline=False, ticks="")
-    chart.update_yaxes(tickformat=".0%", nticks=4, title=None)
+    chart.update_yaxes(tickformat=".2~%", nticks=4, title=None)
     if number is not None:
         place = order.index(number)
         low, high = min(0.0, shares[number]), max(shares[number], mean)

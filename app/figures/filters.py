@@ -19,7 +19,7 @@ from app.figures import theme
 from app.language import ENGLISH, Texts
 
 #: Pixels of the figure's height, and of the gap between two mosaics as a share of its width.
-HEIGHT, GAP = 250, 0.12
+HEIGHT, GAP = 265, 0.12
 #: Tiles of more than one pixel at most: more of them are too small to be told apart.
 MOST_TILES = 64
 
@@ -42,7 +42,10 @@ def figure(filters: dict[str, Tensor], mode: str, say: Texts = ENGLISH) -> go.Fi
     most = max(float(one.abs().max()) for one in filters.values()) or 1.0
     inputs = strongest(filters)
     chart = make_subplots(
-        1, len(filters), subplot_titles=list(filters), horizontal_spacing=GAP / len(filters)
+        1,
+        len(filters),
+        subplot_titles=[title.replace(", ", ",<br>") for title in filters],
+        horizontal_spacing=GAP / len(filters),
     )
     for place, one in enumerate(filters.values(), 1):
         if coloured:
@@ -64,7 +67,7 @@ def figure(filters: dict[str, Tensor], mode: str, say: Texts = ENGLISH) -> go.Fi
             )  # fmt: skip
         chart.add_trace(trace, 1, place)
     theme.layout(
-        chart, mode, HEIGHT, margin=dict(l=4, r=4, t=26, b=8 if coloured else 34, autoexpand=False)
+        chart, mode, HEIGHT, margin=dict(l=4, r=4, t=44, b=8 if coloured else 34, autoexpand=False)
     )
     chart.update_annotations(font_size=13)
     bare = dict(showticklabels=False, showgrid=False, zeroline=False, ticks="")

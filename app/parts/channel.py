@@ -205,7 +205,7 @@ def everyone(page: Page, step: Step, known: cache.Examined | None) -> None:
         missed = known.missed if known else None
         st.dataframe(
             channel_text.everyone(rows, missed, say), hide_index=True, width="stretch", key=key,
-            height=360, selection_mode="single-row",
+            height=360, placeholder="–", selection_mode="single-row",
             on_select=lambda: choose(page, key, [row.index for row in rows]),
             column_config={
                 say("channel.column.score"): st.column_config.NumberColumn(format="%.3g"),
