@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import cache, controls, jobs
 from app.page import Page, decide, live
-from app.parts import accuracy, channel, download, graph, pin, plan, scatter, sizes
+from app.parts import accuracy, channel, curves, download, graph, pin, plan, scatter, sizes
 from app.speech import speech
 from core import data, zoo
 from core.errors import ExplorerError
@@ -90,6 +90,7 @@ def show(page: Page) -> None:
     channel.show(page, step)
     with left:
         sizes.show(page, step, other)  # last: PyTorch takes a second to count the first time
+        curves.show(page, other)
 
 
 main()
