@@ -92,7 +92,7 @@ def test_the_page_follows_slider_and_click(page):
 
     # Each figure is drawn over the one before: none is built anew.
     charts = page.locator(".js-plotly-plot")
-    assert charts.count() == 4 and charts.evaluate_all("all => all.every(c => c.same)")
+    assert charts.count() == 5 and charts.evaluate_all("all => all.every(c => c.same)")
 
     # Once UMAP is drawn and all images are counted, the page stands still.
     page.get_by_text("Neighbourhoods mean something").wait_for()

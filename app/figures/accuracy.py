@@ -97,9 +97,12 @@ def figure(bars: Sequence[Bar], mode: str, say: Texts = ENGLISH) -> go.Figure:
                 hoverinfo="skip", width=0.86,
                 marker=dict(color="rgba(0,0,0,0)", line=dict(color=colour, width=1.5)),
             )  # fmt: skip
-        # Beside the bar's end, past the interval, so that neither hides the other.
+        # Beside the bar's end, past the interval and what was expected: none hides another.
+        end = shown.high
+        if bar.expected is not None and end - 0.03 < bar.expected < end + 0.4:
+            end = bar.expected + 0.02
         chart.add_annotation(
-            y=title, x=100 * shown.high, showarrow=False, xanchor="left", xshift=10, align="left",
+            y=title, x=100 * end, showarrow=False, xanchor="left", xshift=10, align="left",
             text=f"<b>{say.number(shown.mean, '.1%')}</b>{word}",
             font=dict(size=16, color=theme.INK[mode]),
         )  # fmt: skip

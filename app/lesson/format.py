@@ -18,7 +18,7 @@ from core import zoo
 from core.errors import ExplorerError
 
 #: Parts of the page that a step may mark or hide.
-PARTS = ("strip", "graph", "accuracy", "sizes", "plan", "scatter", "channel")
+PARTS = ("strip", "graph", "accuracy", "curves", "sizes", "plan", "scatter", "channel")
 #: Controls that a step may mark or hide, by their names in the link; `more` is the folded box.
 CONTROLS = (
     "network", "group", "sparsity", "importance", "rule", "solver", *link.SETTINGS, "channel",

@@ -13,9 +13,8 @@ import streamlit as st
 from app import cache, controls, jobs
 from app.charts import as_json, chart
 from app.figures import accuracy as accuracy_figure
-from app.figures import curves as curves_figure
 from app.figures.accuracy import Bar
-from app.page import Page, captions, live, mode
+from app.page import Page, live, mode
 from app.parts import pin, predict
 from core import zoo
 from core.errors import DataError, DataMissing
@@ -36,13 +35,12 @@ def show(page: Page, other: Page | None = None) -> None:
     watched = jobs.Several(runs)
     if not predict.hidden(page):
         live(watched, 0.8, lambda drawn_in: draw(runs, pages, drawn_in))
-        _curves(pages)
     elif runs[-1].error and not recorded(page):  # nothing could be revealed
         draw(runs[-1:], [page], mode())
     else:
-        found = _found(page)
-        known = tuple(found.curve(page.choice.recipe)) if found else ()
-        predict.ask(page, page.loaded.card.accuracy, known)
+        known = found(page)
+        sparsities = tuple(known.curve(page.choice.recipe)) if known else ()
+        predict.ask(page, page.loaded.card.accuracy, sparsities)
         live(watched, 0.8, lambda drawn_in: _counting(runs[-1], page))
     with st.container(horizontal=True, vertical_alignment="center"):
         controls.pick_view("predict")
@@ -51,7 +49,7 @@ def show(page: Page, other: Page | None = None) -> None:
         pin.button(page)
 
 
-def _found(page: Page) -> Results | None:
+def found(page: Page) -> Results | None:
     """What is recorded of the page's network; of a damaged file nothing, `show` tells of it."""
     try:
         return cache.recorded(page.loaded.name)
@@ -61,11 +59,11 @@ def _found(page: Page) -> Results | None:
 
 def recorded(page: Page) -> dict[str, Accuracy]:
     """The recorded accuracies of this very choice, by network; {} where one is missing."""
-    found = _found(page)
-    if found is None:
+    known = found(page)
+    if known is None:
         return {}
-    pruned, fused = (found.found.get(one) for one in (page.choice.pruning, page.choice.recipe))
-    return {"dense": found.dense, "pruned": pruned, "fused": fused} if pruned and fused else {}
+    pruned, fused = (known.found.get(one) for one in (page.choice.pruning, page.choice.recipe))
+    return {"dense": known.dense, "pruned": pruned, "fused": fused} if pruned and fused else {}
 
 
 def _run(page: Page) -> jobs.Job:
@@ -102,7 +100,7 @@ def start(page: Page) -> jobs.Job:
 
 def bars(runs: list[jobs.Job], pages: list[Page]) -> list[Bar]:
     """A bar a network: dense first, then pruned and fused of A and of B; present ones last."""
-    found: dict[str, list[Bar]] = {name: [] for name in accuracy_figure.NAMES}
+    rows: dict[str, list[Bar]] = {name: [] for name in accuracy_figure.NAMES}
     letters = ("",) if len(pages) == 1 else ("A", "B")
     for run, page, letter in zip(runs, pages, letters, strict=True):
         tallies: dict[str, jobs.Tally] = run.result or {}
@@ -113,12 +111,12 @@ def bars(runs: list[jobs.Job], pages: list[Page]) -> list[Bar]:
         for name in accuracy_figure.NAMES:
             live_one = tallies[name].accuracy if name in tallies else None
             bar = Bar(name, live_one, known.get(name), letter, expected.get(name))
-            found[name].append(bar)
+            rows[name].append(bar)
     if len(pages) == 2 and pages[0].loaded is pages[1].loaded:  # one dense network for both
-        best = max(found["dense"], key=lambda bar: bar.live.total if bar.live else 0)
-        known_best = next((bar.recorded for bar in found["dense"] if bar.recorded), None)
-        found["dense"] = [replace(best, setting="", recorded=known_best)]
-    return [bar for name in accuracy_figure.NAMES for bar in found[name]]
+        best = max(rows["dense"], key=lambda bar: bar.live.total if bar.live else 0)
+        known_best = next((bar.recorded for bar in rows["dense"] if bar.recorded), None)
+        rows["dense"] = [replace(best, setting="", recorded=known_best)]
+    return [bar for name in accuracy_figure.NAMES for bar in rows[name]]
 
 
 def draw(runs: list[jobs.Job], pages: list[Page], drawn_in: str) -> None:
@@ -142,7 +140,7 @@ def draw(runs: list[jobs.Job], pages: list[Page], drawn_in: str) -> None:
     if not run.error:
         _progress(run, page)
         return
-    _trouble(run, page)
+    _trouble(run, page, quiet=anything)
     card = page.loaded.card
     st.caption(
         say("accuracy.caption_recorded") if anything else
@@ -150,15 +148,22 @@ def draw(runs: list[jobs.Job], pages: list[Page], drawn_in: str) -> None:
     )  # fmt: skip
 
 
-def _trouble(run: jobs.Job, page: Page) -> None:
-    more = " " + page.say("accuracy.rest_works") if isinstance(run.fault, DataMissing) else ""
-    st.info(run.error + more, icon=":material/image_not_supported:")
+def _trouble(run: jobs.Job, page: Page, quiet: bool) -> None:
+    """Why nothing is counted; `quiet` where recorded accuracies stand in for the missing images."""
+    if not isinstance(run.fault, DataMissing):
+        st.info(run.error, icon=":material/image_not_supported:")
+        return
+    told = f"{run.error} {page.say('accuracy.rest_works')}"
+    if quiet:
+        st.caption(f":material/image_not_supported: {told}")
+    else:
+        st.info(told, icon=":material/image_not_supported:")
 
 
 def _counting(run: jobs.Job, page: Page) -> None:
     """What may be seen before the person has guessed."""
     if run.error:
-        _trouble(run, page)
+        _trouble(run, page, quiet=True)
     else:
         st.caption(page.say("predict.counting"))
         _progress(run, page)
@@ -212,32 +217,3 @@ def _progress(run: jobs.Job, page: Page) -> None:
         if right.button(say("accuracy.go_on"), key=page.key("go_on"), width="stretch"):
             st.session_state[page.key("run")] = start(page)
             st.rerun()
-
-
-def _curves(pages: list[Page]) -> None:
-    """Recorded accuracy against sparsity, with what was expected; nothing where it is unknown."""
-    page = pages[-1]
-    say, letters = page.say, ("",) if len(pages) == 1 else ("A", "B")
-    settings, drawn, note = [], [], ""
-    for one, letter in zip(pages, letters, strict=True):
-        found = _found(one)
-        recipes = [r.replace(sparsity=0.0) for r in (one.choice.pruning, one.choice.recipe)]
-        if found and all(map(found.curve, recipes)):
-            settings.append((letter, one.loaded.name, *recipes))
-            drawn.append(curves_figure.Curves(*map(found.curve, recipes), letter))
-            note = f"{found.note.date}, {found.note.machine}"
-    if not drawn:
-        return
-    guess = predict.guess(page)
-    expected = guess.expected if guess else {}
-    now = page.choice.recipe.sparsity
-    st.markdown(f"**{say('curves.title')}**")
-    if len(expected) > 1:  # asked of recorded curves alone: the last one is the present one
-        st.markdown(predict.off_curve(expected, drawn[-1].pruned, drawn[-1].fused, say))
-    over = curves_figure.present(now, mode())
-    if expected:
-        over += curves_figure.guesses(expected, mode(), say)
-    picture = cache.curves_picture(tuple(settings), mode(), say)
-    alt = curves_figure.alt(drawn, now, expected, say)
-    chart(picture, page.key("curves"), alt, over=over)
-    captions(curves_figure.caption(drawn, note, say))

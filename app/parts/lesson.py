@@ -20,6 +20,10 @@ WIDGETS = {name: f".st-key-{name}" for name in CONTROLS} | {
     "sparsity": ".st-key-percent",
     "more": '[data-testid="stSidebar"] [data-testid="stExpander"]',
 }
+#: The page's parts below the strip, as one reads them.
+PLACES = ("graph", "accuracy", "plan", "scatter", "curves", "sizes", "channel")
+#: What is hidden with another part, for it tells the same.
+TOGETHER = {"curves": "accuracy"}
 #: Below this width, in pixels, the lesson stands above the page instead of beside it.
 NARROW = 1150
 
@@ -259,21 +263,30 @@ def questions(lesson: Lesson, say: Texts) -> None:
 def framed(page: Page, name: str, draw: Callable[[], None]) -> None:
     """Draw a part of the page in a frame that a lesson can mark, unless the lesson hides it."""
     step = step_now()
-    if step is not None and name in step.hide:
+    if step is not None and {name, TOGETHER.get(name)} & {*step.hide}:
         return
     with st.container(key=page.key(f"part_{name}")):
         draw()
 
 
-def places(both: bool) -> tuple[DeltaGenerator, ...]:
-    """Where graph, accuracy, plan and channels go: beside a lesson one under the other.
+def places(both: bool) -> dict[str, DeltaGenerator]:
+    """Where each part goes: two columns of what belongs together, and what is read later below.
 
-    `both`: two settings are compared, so that plan and channels take a row each, of one place.
+    Beside a lesson all stand one under the other. `both`: two settings are compared, so that plan
+    and channels get the whole width between what is above and what is below.
     """
     if current() is not None:
-        return tuple(st.container() for _ in range(4))
-    above = st.columns([3, 2], gap="large")
+        return {name: st.container() for name in PLACES}
+    found = {}
+    left, right = st.columns(2, gap="large")
+    with left:
+        found["graph"] = st.container()
+        found["plan"] = st.container()
+    with right:
+        found["accuracy"] = st.container()
+        found["scatter"] = st.container()
     if both:
-        below = st.container()
-        return *above, below, below
-    return *above, *st.columns(2, gap="large")
+        found["plan"] = found["scatter"] = st.container()
+    found["channel"] = st.container()
+    left, right = st.columns([3, 2], gap="large")
+    return found | {"curves": left, "sizes": right}

@@ -21,8 +21,12 @@ def show(page: Page, step: Step, other: Page | None = None) -> None:
     if other is not None and (decided := pin.decided(other)) is not None:
         theirs = _size(other, decided)
         arrow, notes = "auto", (parameters, macs)
-        parameters = say("pin.difference", difference=after.parameters - theirs.parameters)
-        macs = say("pin.difference_millions", difference=(after.macs - theirs.macs) / 1e6)
+        fewer = after.parameters - theirs.parameters
+        parameters = say("pin.difference", difference=fewer) if fewer else say("pin.as_many")
+        fewer = after.macs - theirs.macs
+        macs = say("pin.as_many")
+        if fewer:
+            macs = say("pin.difference_millions", difference=fewer / 1e6)
     left, right = st.columns(2)
     left.metric(
         say("sizes.parameters"),

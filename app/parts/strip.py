@@ -13,8 +13,11 @@ from core.compress import Step
 
 #: `@` stands for the strip's own class.
 _STYLE = """
-@ { gap: 0.5rem 1rem; }
+@ { gap: 0.5rem 1rem; align-items: stretch; }
+@ > div { flex: 1 1 7rem; min-width: 7rem; }
+@ > div, @ > div div, @ button { height: 100%; width: 100%; }
 @ button { padding: 0.2rem 0.5rem; text-align: left; min-height: 3.1rem; }
+@ button, @ button > div { justify-content: flex-start; align-items: flex-start; }
 @ button p { font-size: 0.8rem; line-height: 1.25; }
 @ button strong { display: block; font-size: 0.9rem; }
 @ > div { position: relative; }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 
 import streamlit as st
 
@@ -12,6 +13,7 @@ from app.page import Page, decide, live
 from app.parts import (
     accuracy,
     channel,
+    curves,
     download,
     graph,
     lesson,
@@ -52,13 +54,14 @@ def draw() -> None:
     default = "vgg11_bn-cifar10" if here else "vgg11_bn-digits"
     notes = controls.read_link(default)
 
-    lesson.pick()
+    with st.container(horizontal=True, vertical_alignment="center", key="tools"):
+        lesson.pick()
+        if "cifar10" not in available:
+            download.offer(None if trouble else folder, speech())
     for note in notes:
         st.info(note, icon=":material/link:")
     if trouble:
         st.warning(trouble, icon=":material/folder_off:")
-    if "cifar10" not in available:
-        download.offer(None if trouble else folder, speech())
 
     try:
         loaded = cache.network(controls.pick_network())
@@ -93,13 +96,15 @@ def show(page: Page) -> Step | None:
                 ),
             )  # fmt: skip
         return None
-    left, right, below_left, below_right = lesson.places(other is not None)
+    place = lesson.places(other is not None)
+
+    def draw(name: str, part: Callable[[], None]) -> None:
+        with place[name]:
+            lesson.framed(page, name, part)
 
     def above() -> None:
-        with left:
-            lesson.framed(page, "graph", lambda: graph.show(page, decided))
-        with right:
-            lesson.framed(page, "accuracy", lambda: accuracy.show(page, other))
+        draw("graph", lambda: graph.show(page, decided))
+        draw("accuracy", lambda: accuracy.show(page, other))
 
     # At the first view from the top, so that nothing is pushed down; afterwards what a move of the
     # slider changes most is sent first.
@@ -108,23 +113,23 @@ def show(page: Page) -> Step | None:
     if opening:
         above()
     if other is None:
-        with below_left:
-            lesson.framed(page, "plan", lambda: plan.show(page, decided))
-        with below_right:
-            lesson.framed(page, "scatter", lambda: scatter.show(page, decided))
+        draw("plan", lambda: plan.show(page, decided))
+        draw("scatter", lambda: scatter.show(page, decided))
     else:
-        with below_left:
-            both = (
-                lambda one, its: lesson.framed(one, "plan", lambda: plan.show(one, its)),
-                lambda one, its: lesson.framed(one, "scatter", lambda: scatter.show(one, its)),
-            )
+        both = (
+            lambda one, its: lesson.framed(one, "plan", lambda: plan.show(one, its)),
+            lambda one, its: lesson.framed(one, "scatter", lambda: scatter.show(one, its)),
+        )
+        with place["plan"]:
             pin.side_by_side(page, decided, other, both)
     if not opening:
         above()
-    lesson.framed(page, "channel", lambda: channel.show(page, decided))
-    with left:  # last: PyTorch takes a second to count the first time
-        lesson.framed(page, "sizes", lambda: sizes.show(page, decided, other))
+    draw("curves", lambda: curves.show(page, other))
+    draw("channel", lambda: channel.show(page, decided))
+    # Last: PyTorch takes a second to count the first time.
+    draw("sizes", lambda: sizes.show(page, decided, other))
     return decided
+
 
 
 main()
