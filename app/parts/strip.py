@@ -13,16 +13,17 @@ from core.compress import Step
 
 #: `@` stands for the strip's own class.
 _STYLE = """
-@ { gap: 0.5rem 1rem; align-items: stretch; }
-@ > div { flex: 1 1 7rem; min-width: 7rem; }
+@ { gap: 0.5rem 0.9rem; align-items: stretch; }
+@ > div { flex: 1 1 6.2rem; min-width: 6.2rem; }
 @ > div, @ > div div, @ button { height: 100%; width: 100%; }
 @ button { padding: 0.2rem 0.5rem; text-align: left; min-height: 3.1rem; }
 @ button, @ button > div { justify-content: flex-start; align-items: flex-start; }
-@ button p { font-size: 0.8rem; line-height: 1.25; }
+@ button p { font-size: 0.8rem; line-height: 1.25; white-space: normal; }
 @ button strong { display: block; font-size: 0.9rem; }
 @ > div { position: relative; }
+@ button, @ button * { overflow: visible; text-overflow: clip; }
 @ > div:not(:last-child)::after {
-  content: "→"; position: absolute; right: -0.9rem; top: 0.9rem; font-size: 0.8rem; opacity: 0.7;
+  content: "→"; position: absolute; right: -0.85rem; top: 0.9rem; font-size: 0.8rem; opacity: 0.7;
 }
 @media (max-width: 700px) {
   @ { flex-wrap: nowrap; overflow-x: auto; padding-bottom: 0.5rem; }
