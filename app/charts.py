@@ -25,7 +25,9 @@ FORMATS = ("svg", "png")
 #: Where a figure's JSON tells how high it is, in pixels; the layout stands behind the traces.
 _HEIGHT = re.compile(r'"height":(\d+)')
 
-_chart = st.components.v2.component("chart", js=code("chart.js"), isolate_styles=False)
+_chart = st.components.v2.component(
+    "chart", js=code("chart_plan.js", "chart_keys.js", "chart.js"), isolate_styles=False
+)
 
 
 def as_json(figure: go.Figure) -> str:

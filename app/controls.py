@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import streamlit as st
 
 from app import cache, link
-from app.language import LANGUAGES
+from app.language import LANGUAGES, Texts
 from app.link import SETTINGS, TABLES, VIEWS, Choice
 from app.speech import browsers, speech
 from core import zoo
@@ -130,13 +130,13 @@ def pick_language() -> None:
         pick_view("text", labelled=True)
 
 
-def network_title(name: str) -> str:
+def network_title(name: str, say: Texts) -> str:
     """A network with its data and its accuracy, as its card tells it."""
     try:
         card = zoo.card(name)
     except ExplorerError:
-        return f"{zoo.network(name).title} ({speech()('controls.card_missing')})"
-    return f"{zoo.network(name).title} · {speech().number(card.accuracy, '.1%')}"
+        return f"{zoo.network(name).title} ({say('controls.card_missing')})"
+    return f"{zoo.network(name).title} · {say.number(card.accuracy, '.1%')}"
 
 
 def pick_network() -> str:
@@ -147,7 +147,7 @@ def pick_network() -> str:
             say("controls.network"),
             zoo.shipped(),
             index=zoo.shipped().index(st.session_state["opened"]["network"]),
-            format_func=network_title,
+            format_func=lambda name: network_title(name, say),
             key="network",
             help=say("controls.network_help"),
         )

@@ -182,7 +182,7 @@ class Job:
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody asked for it to stop, or the server, which waits for its workers, ends."""
+        """Whether somebody asked for it to stop, or the server ends."""
         return self._stop.is_set() or _ending.is_set()
 
     @property

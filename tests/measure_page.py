@@ -1,17 +1,20 @@
-"""Measure how fast the page is: its first view, and the pictures after a move of the slider.
+"""Measure how fast the page is: its first view, a move of the slider, a click on a channel.
 
-    python tests/measure_page.py --network vgg11_bn-cifar10 --group 2 --moves 8
+    python tests/measure_page.py --network vgg11_bn-cifar10 --group 2 --moves 40 --clicks 40
 
-Starts the app as the README does, opens it in Chromium, and prints medians and ranges. Times are
-the browser's: from the key press to the first frame that shows both the new plan and the new
-channels. Run it on
-a machine that does nothing else; the images are those of $INTRA_FUSION_DATA, if it is set.
+Starts the app as the README does, opens it in Chromium, and prints medians, 95th percentiles and
+ranges. Times are the browser's: from the key press to the first frame that shows both the new plan
+and the new channels; from the click on a channel to the frame that marks it in both. What the
+server needs of a move is told by the server: from the first to the last line of the page's program.
+Run it on a machine that does nothing else; the images are those of $INTRA_FUSION_DATA, if it is
+set.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import statistics
 import sys
 import tempfile
@@ -20,6 +23,7 @@ from pathlib import Path
 
 import server
 from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import TimeoutError as Timeout
 
 #: Looks at every frame, and remembers when plan and channels first hold what they did not before.
 WATCH = """() => {
@@ -70,21 +74,83 @@ def move(page: Page, key: str) -> float:
     return page.evaluate(MOVED) / 1000
 
 
+#: Where the point of a discarded channel stands on the page; false if no chart has one.
+PLACE = """i => {
+    const chart = [...document.querySelectorAll('.js-plotly-plot')].find(
+        c => (c._fullData || []).some(t => (t.name || '').startsWith('discarded')));
+    const trace = chart._fullData.find(t => t.name.startsWith('discarded'));
+    const at = (7 * i) % trace.x.length;
+    chart.scrollIntoView({block: 'center', behavior: 'instant'});
+    const box = chart.getBoundingClientRect(), {xaxis, yaxis} = chart._fullLayout;
+    return [box.left + xaxis._offset + xaxis.d2p(trace.x[at]),
+            box.top + yaxis._offset + yaxis.d2p(trace.y[at])];
+}"""
+#: Looks at every frame, and remembers when both plan and channels mark another channel than before.
+MARKS = """() => {
+    const told = () => [...document.querySelectorAll('.js-plotly-plot')]
+        .filter(c => (c._fullData || []).some(t => /^(plan|fused \\()/.test(t.name || '')))
+        .map(c => (c.data || []).filter(t => t.name === 'chosen'))
+        .map(marks => JSON.stringify(marks.map(t => [t.x, t.y])));
+    const before = told();
+    window.marked = null;
+    document.addEventListener('mousedown', () => { window.pressed = performance.now(); },
+        {once: true, capture: true});
+    const look = () => {
+        const now = told();
+        if (now.length === 2 && now.every((mark, i) => mark !== before[i] && mark !== '[]'))
+            window.marked = performance.now();
+        else requestAnimationFrame(look);
+    };
+    look();
+}"""
+
+
+def drawn(log: Path) -> list[float]:
+    """Seconds that the server needed for each page so far."""
+    return [float(told) / 1000 for told in re.findall(r"page drawn in (\d+) ms", log.read_text())]
+
+
+def click(page: Page, turn: int) -> float | None:
+    """Seconds from a click on a channel until plan and channels mark it; None if it was chosen."""
+    place = page.evaluate(PLACE, turn)
+    page.wait_for_timeout(200)
+    page.evaluate(MARKS)
+    page.mouse.click(*place)
+    try:
+        page.wait_for_function("() => window.marked", timeout=10_000)
+    except Timeout:  # the point lies under another one, that of the channel already chosen
+        return None
+    return page.evaluate("(window.marked - window.pressed) / 1000")
+
+
+def told(what: str, times: list[float]) -> str:
+    """Median, 95th percentile and range."""
+    if len(times) < 2:
+        return f"{what}: not enough measured"
+    late = statistics.quantiles(times, n=20)[-1]
+    return (
+        f"{what}: median {statistics.median(times):.2f} s, 95th percentile {late:.2f} s, "
+        f"{min(times):.2f} to {max(times):.2f} s, {len(times)} times"
+    )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", default="vgg11_bn-cifar10")
     parser.add_argument("--group", type=int, default=2, help="group 2 of VGG11 has 512 channels")
     parser.add_argument("--moves", type=int, default=8, help="how often the slider is moved")
-    parser.add_argument("--pause", type=float, default=3.0, help="seconds between two moves")
+    parser.add_argument("--clicks", type=int, default=8, help="how often a channel is clicked")
+    parser.add_argument("--pause", type=float, default=3.0, help="seconds between two of them")
     parser.add_argument("--folder", type=Path, help="for screenshots before and after")
     chosen = parser.parse_args()
     if server.CHROMIUM is None:
         print("This needs Chromium (Debian's package chromium).", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
         started = time.monotonic()
         with (
-            server.serving(os.environ, Path(folder) / "log") as url,
+            server.serving(os.environ | {"INTRA_FUSION_LOG": "info"}, log) as url,
             sync_playwright() as playwright,
         ):
             healthy = time.monotonic() - started
@@ -102,17 +168,21 @@ def main() -> int:
             page.wait_for_timeout(1000 * chosen.pause)
             if chosen.folder:
                 page.screenshot(path=chosen.folder / "before.png", full_page=True)
-            times = []
+            times, clicks, served = [], [], []
             for turn in range(chosen.moves):
-                times.append(move(page, "ArrowRight" if turn < chosen.moves / 2 else "ArrowLeft"))
+                before = len(drawn(log))
+                times.append(move(page, "ArrowRight" if turn // 4 % 2 == 0 else "ArrowLeft"))
+                page.wait_for_timeout(1000 * chosen.pause)
+                served += drawn(log)[before : before + 1]
+            for turn in range(chosen.clicks):
+                clicks.append(click(page, turn))
                 page.wait_for_timeout(1000 * chosen.pause)
             if chosen.folder:
                 page.screenshot(path=chosen.folder / "after.png", full_page=True)
             browser.close()
-        print(
-            f"slider to plan and channels: median {statistics.median(times):.2f} s, "
-            f"{min(times):.2f} to {max(times):.2f} s, {len(times)} moves"
-        )
+        print(told("slider to plan and channels", times))
+        print(told("of it in the server, the whole page", served))
+        print(told("click to marks in plan and channels", [one for one in clicks if one]))
     return 0
 
 

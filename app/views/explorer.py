@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import sys
+import time
 from collections.abc import Callable
 
 import streamlit as st
@@ -30,6 +33,12 @@ from core import data, zoo
 from core.compress import Step
 from core.errors import ExplorerError
 
+#: INTRA_FUSION_LOG=info lets the console say how long each page took (tests/measure_page.py).
+log = logging.getLogger("intra-fusion")
+if level := os.environ.get("INTRA_FUSION_LOG", "").upper():
+    logging.basicConfig()
+    log.setLevel(level if level in logging.getLevelNamesMapping() else "INFO")
+
 
 def data_dir() -> str | None:
     """The folder named on the command line: `streamlit run app/main.py -- --data-dir FOLDER`."""
@@ -39,8 +48,10 @@ def data_dir() -> str | None:
 
 
 def main() -> None:
+    begun = time.monotonic()
     with jobs.page_first():
         draw()
+    log.info("page drawn in %.0f ms", 1000 * (time.monotonic() - begun))
 
 
 def draw() -> None:
@@ -129,7 +140,6 @@ def show(page: Page) -> Step | None:
     # Last: PyTorch takes a second to count the first time.
     draw("sizes", lambda: sizes.show(page, decided, other))
     return decided
-
 
 
 main()
