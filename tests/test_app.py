@@ -91,10 +91,10 @@ def test_every_network_shows_every_part_without_its_images(no_images, name):
     known = results.read(name) is not None
     assert heads == [
         "Layers that shrink together",
-        *(["At every sparsity"] if known else []),
-        "What it does to the accuracy",
         "Where the mass goes",
+        "What it does to the accuracy",
         "The channels, before and after",
+        *(["At every sparsity"] if known else []),
     ]
     finish(at)
     fine(at)

@@ -129,7 +129,8 @@ def side_by_side(
     heads = titles(other.choice, page.choice, page.say)
     before = decide(other)
     for number, part in enumerate(parts):
-        left, right = st.columns(2, gap="large")
+        # At the bottom, so that the pictures stand side by side: buttons stand above one of them.
+        left, right = st.columns(2, gap="large", vertical_alignment="bottom")
         with right:
             st.markdown(f"**{heads[1]}**")
             part(page, step)
