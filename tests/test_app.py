@@ -91,9 +91,9 @@ def test_every_network_shows_every_part_without_its_images(no_images, name):
     known = results.read(name) is not None
     assert heads == [
         "Layers that shrink together",
-        "Where the mass goes",
         "What it does to the accuracy",
         "The channels, before and after",
+        "Where the mass goes",
         *(["At every sparsity"] if known else []),
     ]
     finish(at)

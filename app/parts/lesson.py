@@ -270,23 +270,24 @@ def framed(page: Page, name: str, draw: Callable[[], None]) -> None:
 
 
 def places(both: bool) -> dict[str, DeltaGenerator]:
-    """Where each part goes: two columns of what belongs together, and what is read later below.
+    """Where each part goes. On the first screen stands the story: which layers shrink together,
+    where their channels' mass goes, and what that does to the accuracy.
 
     Beside a lesson all stand one under the other. `both`: two settings are compared, so that plan
     and channels get the whole width between what is above and what is below.
     """
     if current() is not None:
         return {name: st.container() for name in PLACES}
-    found = {}
     left, right = st.columns(2, gap="large")
-    with left:
-        found["graph"] = st.container()
-        found["plan"] = st.container()
-    with right:
-        found["accuracy"] = st.container()
-        found["scatter"] = st.container()
+    found = {"graph": left.container(), "accuracy": (right if both else left).container()}
     if both:
         found["plan"] = found["scatter"] = st.container()
+        left, right = st.columns([3, 2], gap="large")
+    else:
+        found["scatter"] = right.container()
+        left, right = st.columns(2, gap="large")
+        found["plan"] = left.container()
+    found["curves"] = (left if both else right).container()
+    found["sizes"] = right.container()
     found["channel"] = st.container()
-    left, right = st.columns([3, 2], gap="large")
-    return found | {"curves": left, "sizes": right}
+    return found
