@@ -48,6 +48,16 @@ const saving = (box, [format, title], colour) => ({
 });
 
 
+// Whoever has zoomed in stays there as long as `uirevision` is the same. Plotly sees to that only
+// where a new figure has the ranges that were there before the zoom, as it had changed them itself
+// (to make distances alike in both directions, or with the wheel): so it is given those.
+function keep({ _fullLayout: old }, layout) {
+  for (const axis of ["xaxis", "yaxis"]) {
+    const [low, high] = [0, 1].map((end) => old?._preGUI?.[`${axis}.range[${end}]`]);
+    if (layout[axis]?.range && low != null && high != null) layout[axis].range = [low, high];
+  }
+}
+
 function open(parent) {
   const box = document.createElement("div");
   box.className = "chart";
@@ -79,6 +89,19 @@ function open(parent) {
     box.drawn = null; // again, though the figure is the same
     box.draw();
   };
+  // The same object as long as it says the same: Plotly builds a chart anew where it finds another
+  // function for a button.
+  let told, known;
+  const settings = ({ config, figure, save, full, zoom: by }) => {
+    const ink = figure.layout.template?.layout?.modebar?.color ?? "currentColor";
+    const says = JSON.stringify([config, save, full, by, ink]);
+    if (says === told) return known;
+    const buttons = Object.entries(save.as).map((one) => saving(box, one, ink));
+    if (full) buttons.push({ name: "full", title: full, icon, click: () => box.requestFullscreen() });
+    if (by) buttons.push({ name: "zoom", title: by, icon: magnifier, click: zoom });
+    [told, known] = [says, { ...config, modeBarButtonsToAdd: buttons }];
+    return known;
+  };
   box.draw = async () => {
     if (box.drawing) return; // the last figure that was asked for is drawn at the end
     box.drawing = true;
@@ -86,20 +109,16 @@ function open(parent) {
       const Plotly = await script(box.wanted.plotly);
       for (box.drawn = null; box.drawn !== box.wanted && box.isConnected && box.clientWidth; ) {
         const done = (box.drawn = box.wanted);
-        const { figure, config } = done;
+        const { figure } = done;
         const style = getComputedStyle(box), family = style.fontFamily;
         const by = Number(style.getPropertyValue("--letters")) || 1;
-        const ink = figure.layout.template?.layout?.modebar?.color ?? "currentColor";
-        const buttons = Object.entries(done.save.as).map((one) => saving(box, one, ink));
-        if (done.full)
-          buttons.push({ name: "full", title: done.full, icon, click: () => box.requestFullscreen() });
-        if (done.zoom) buttons.push({ name: "zoom", title: done.zoom, icon: magnifier, click: zoom });
         const font = { ...figure.layout.font, family };
+        keep(box, figure.layout);
         await Plotly.react(
           box,
           lettered([...figure.data, ...done.over], by),
           lettered({ ...figure.layout, ...zoomed(figure.layout), ...fill(), font }, by),
-          { ...config, modeBarButtonsToAdd: buttons },
+          settings(done),
         );
         if (!box.listens) {
           box.listens = true;

@@ -16,8 +16,10 @@ function pixels(box, x, y) {
 
 // How much is seen of the traces of some roles; null: as Plotly draws them.
 function veil(box, opacity, ...roles) {
-  for (const node of box.querySelectorAll(".scatterlayer .trace"))
-    if (roles.includes(node.__data__?.[0]?.trace?.meta)) node.style.opacity = opacity ?? "";
+  for (const node of box.querySelectorAll(".scatterlayer .trace")) {
+    const trace = node.__data__?.[0]?.trace; // whose own opacity Plotly has put on the node
+    if (roles.includes(trace?.meta)) node.style.opacity = trace.opacity * (opacity ?? 1);
+  }
 }
 
 // Calls `draw(context, share)` with every frame for some seconds, on a canvas above the chart. Ends

@@ -68,7 +68,7 @@ def test_a_zoom_stays_while_the_sparsity_moves_and_the_chart_fills_the_screen(op
         move(page, "ArrowRight", fused)
         assert page.evaluate(RANGES) == pytest.approx(zoomed)
     chart.hover()
-    chart.locator("[data-title='Reset axes']").click()
+    chart.locator("[data-title='Show all']").click()
     page.wait_for_function(
         f"old => Math.abs({RANGES}[0] - old) < 1e-6 * Math.abs(old)", arg=before[0]
     )
@@ -120,9 +120,8 @@ def test_the_story_is_told_once_a_session_and_gives_way(opened):
     caption.wait_for()
     said = caption.locator("[role=status]").inner_text()
     assert said == "16 of 32 channels are discarded; watch their mass move to the 16 that stay."
-    veiled = (
-        "[...document.querySelectorAll('.st-key-scatter_box .trace')].some(t => t.style.opacity)"
-    )
+    veiled = """[...document.querySelectorAll('.st-key-scatter_box .trace')].some(
+        node => Number(node.style.opacity || 1) !== node.__data__[0].trace.opacity)"""
     assert page.evaluate(veiled)
     under = page.evaluate(
         f"""(() => {{ const b = {CHART}.getBoundingClientRect();

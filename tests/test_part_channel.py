@@ -96,10 +96,13 @@ def test_all_channels_are_listed_on_demand():
     ("rows", "chosen"), [([1], 9), ([0], 4), ([], 3), ([2], 3), ([-1], 3)], ids=str
 )
 def test_a_row_chooses_its_channel_and_the_last_row_none(monkeypatch, rows, chosen):
-    state = {"channel": 3, "table": {"selection": {"rows": rows}}}
+    state = {
+        "channel": 3, "channel_of": ("made", 0), "table": {"selection": {"rows": rows}},
+    }  # fmt: skip
     for place in (st, controls.st):
         monkeypatch.setattr(place, "session_state", state)
-    loaded = SimpleNamespace(graph=SimpleNamespace(groups=[SimpleNamespace(width=16)]))
+    groups = [SimpleNamespace(width=16)]
+    loaded = SimpleNamespace(name="made", graph=SimpleNamespace(groups=groups))
     page = SimpleNamespace(loaded=loaded, choice=SimpleNamespace(group=0))
     part.choose(page, "table", [4, 9])
     assert state["channel"] == chosen

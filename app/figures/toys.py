@@ -86,12 +86,12 @@ def matrix(
     figure = go.Figure(
         go.Heatmap(
             z=shown, zmin=0, zmax=most, xgap=2, ygap=2, showscale=False, hoverinfo="skip",
-            colorscale=[[k / 20, colour] for k, colour in enumerate(SCALES[mode])],
+            colorscale=SCALES[mode],
         )
     )  # fmt: skip
     for i, row in enumerate(shown):
         for j, value in enumerate(row):
-            ink = _letters(SCALES[mode][round(20 * value / most)], mode)
+            ink = _letters(SCALES[mode][round(20 * value / most)][1], mode)
             figure.add_annotation(
                 x=j, y=i, text=say.number(value, ".2f"), showarrow=False,
                 font=dict(size=15, color=ink),
