@@ -80,7 +80,7 @@ def _numbers(packed) -> list[float]:
 def wait_for(at, true, seconds: float = 60):
     end = time.monotonic() + seconds
     while not true(at) and time.monotonic() < end:
-        time.sleep(0.1)
+        time.sleep(0.4)
         at.run()
     assert true(at)
 
