@@ -48,6 +48,28 @@ const saving = (box, [format, title], colour) => ({
 });
 
 
+// What is chosen is marked with shapes: changing those draws nothing else again. Lines may have gaps.
+function shapes(marks) {
+  return marks.flatMap(({ name, mode, line, marker, opacity, ...at }) => {
+    const [x, y] = [numbers(at.x), numbers(at.y)];
+    const common = { name, opacity: opacity ?? 1, layer: "above", xref: "x", yref: "y" };
+    if (mode === "markers")
+      return Array.from(x, (across, i) => ({
+        ...common, type: "circle", xsizemode: "pixel", ysizemode: "pixel", xanchor: across, yanchor: y[i],
+        x0: -marker.size / 2, x1: marker.size / 2, y0: -marker.size / 2, y1: marker.size / 2,
+        line: { color: marker.color, width: marker.line.width },
+      }));
+    let path = "", pen = "M";
+    const there = (value) => value !== null && Number.isFinite(value);
+    Array.from(x, (across, i) => {
+      if (!there(across) || !there(y[i])) return void (pen = "M");
+      path += `${pen}${across},${y[i]} `;
+      pen = "L";
+    });
+    return path ? [{ ...common, type: "path", path, line }] : [];
+  });
+}
+
 // Whoever has zoomed in stays there as long as `uirevision` is the same. Plotly sees to that only
 // where a new figure has the ranges that were there before the zoom, as it had changed them itself
 // (to make distances alike in both directions, or with the wheel): so it is given those.
@@ -91,7 +113,7 @@ function open(parent) {
   };
   // The same object as long as it says the same: Plotly builds a chart anew where it finds another
   // function for a button.
-  let told, known;
+  let told, known, before = [NaN]; // what was drawn last: nothing yet
   const settings = ({ config, figure, save, full, zoom: by }) => {
     const ink = figure.layout.template?.layout?.modebar?.color ?? "currentColor";
     const says = JSON.stringify([config, save, full, by, ink]);
@@ -113,12 +135,21 @@ function open(parent) {
         const style = getComputedStyle(box), family = style.fontFamily;
         const by = Number(style.getPropertyValue("--letters")) || 1;
         const font = { ...figure.layout.font, family };
+        const [marks, over] = [true, false].map((chosen) => done.over.filter((t) => (t.name === "chosen") === chosen));
+        const marked = [...(figure.layout.shapes ?? []), ...shapes(marks)];
+        const set = settings(done);
+        const now = [figure, set, by, box.zooming, JSON.stringify(over)];
+        if (box.listens && before.every((one, i) => one === now[i])) {
+          await Plotly.relayout(box, { shapes: marked });
+          continue;
+        }
+        before = now;
         keep(box, figure.layout);
         await Plotly.react(
           box,
-          lettered([...figure.data, ...done.over], by),
-          lettered({ ...figure.layout, ...zoomed(figure.layout), ...fill(), font }, by),
-          settings(done),
+          lettered([...figure.data, ...over], by),
+          lettered({ ...figure.layout, ...zoomed(figure.layout), ...fill(), font, shapes: marked }, by),
+          set,
         );
         if (!box.listens) {
           box.listens = true;
@@ -148,11 +179,17 @@ function open(parent) {
   return box;
 }
 
+// Where the figure begins in what charts.py sends, behind all that is told of it.
+const FIGURE = ', "figure": ';
+
 export default function ({ parentElement, data, setTriggerValue }) {
   const box = parentElement.querySelector(":scope > .chart") ?? open(parentElement);
-  const wanted = JSON.parse(new TextDecoder().decode(data));
-  unfold(wanted.figure);
-  box.wanted = wanted;
+  const text = new TextDecoder().decode(data), at = text.indexOf(FIGURE), figure = text.slice(at + FIGURE.length, -1);
+  if (figure !== box.sent) {
+    [box.sent, box.figure] = [figure, JSON.parse(figure)];
+    unfold(box.figure);
+  }
+  const wanted = (box.wanted = { ...JSON.parse(`${text.slice(0, at)}}`), figure: box.figure });
   box.keys.textContent = wanted.keys;
   box.clicked = (customdata) => setTriggerValue("clicked", customdata);
   box.setAttribute("aria-label", box.wanted.alt);

@@ -89,8 +89,8 @@ PLACE = """i => {
 MARKS = """() => {
     const told = () => [...document.querySelectorAll('.js-plotly-plot')]
         .filter(c => (c._fullData || []).some(t => /^(plan|fused \\()/.test(t.name || '')))
-        .map(c => (c.data || []).filter(t => t.name === 'chosen'))
-        .map(marks => JSON.stringify(marks.map(t => [t.x, t.y])));
+        .map(c => (c._fullLayout.shapes || []).filter(s => s.name === 'chosen'))
+        .map(marks => JSON.stringify(marks.map(s => [s.path, s.xanchor, s.yanchor])));
     const before = told();
     window.marked = null;
     document.addEventListener('mousedown', () => { window.pressed = performance.now(); },

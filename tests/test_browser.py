@@ -133,7 +133,7 @@ def test_the_page_follows_slider_and_click(page):
     page.locator(f"[aria-label^='Filters as pictures. channel {number}:']").wait_for()
     page.wait_for_function(
         """() => [...document.querySelectorAll('.js-plotly-plot')].filter(
-            c => (c._fullData || []).some(t => t.name === 'chosen')).length === 2"""
+            c => (c._fullLayout?.shapes || []).some(s => s.name === 'chosen')).length === 2"""
     )
 
 
