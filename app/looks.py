@@ -15,8 +15,10 @@ LARGE = """:root { font-size: 21px !important; --letters: 1.3; }"""
 #: Where the page stands in a slide: no controls, no title, no margins but small ones.
 SLIDE = """
 [data-testid="stSidebar"], [data-testid="stExpandSidebarButton"], .st-key-head, .st-key-take,
-.st-key-offer { display: none !important; }
-[data-testid="stMainBlockContainer"] { padding-inline: 1.25rem; max-width: none; }
+.st-key-tools { display: none !important; }
+[data-testid="stMainBlockContainer"] {
+  padding: 1.25rem !important; max-width: none;
+}
 """
 
 

@@ -14,10 +14,9 @@ from core.compress import Step
 #: `@` stands for the strip's own class.
 _STYLE = """
 @ { gap: 0.5rem 0.9rem; align-items: stretch; }
-@ > div, @ > div div { display: flex; flex: 1 1 auto; width: 100%; }
-@ > div { flex: 1 1 6.2rem; width: auto; min-width: 6.2rem; }
-@ button { flex: 1 1 auto; width: 100%; }
-@ button { padding: 0.2rem 0.5rem; text-align: left; min-height: 3.1rem; }
+@ > div { flex: 1 1 6.2rem; min-width: 6.2rem; }
+@ > div div, @ button { width: 100%; }
+@ button { padding: 0.2rem 0.5rem; text-align: left; min-height: 4.4rem; }
 @ button, @ button > div { justify-content: flex-start; align-items: flex-start; }
 @ button p { font-size: 0.8rem; line-height: 1.25; white-space: normal; }
 @ button strong { display: block; font-size: 0.9rem; }
