@@ -32,6 +32,16 @@ def isolated_home(tmp_path, monkeypatch):
     return cache
 
 
+@pytest.fixture
+def no_images(isolated_home):
+    """A machine without CIFAR-10, and caches of the app that remember nothing of other tests."""
+    from app import cache
+
+    cache.clear()
+    yield isolated_home
+    cache.clear()
+
+
 @dataclass
 class FakeCifar:
     """A tiny CIFAR whose checksums torchvision takes for the published ones."""

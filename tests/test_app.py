@@ -18,14 +18,6 @@ from core import results, zoo
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.fixture
-def no_images(isolated_home):
-    """A machine without CIFAR-10, and caches that remember nothing of other tests."""
-    cache.clear()
-    yield isolated_home
-    cache.clear()
-
-
 def opened(**link) -> AppTest:
     at = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=120)
     for name, value in link.items():

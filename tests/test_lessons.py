@@ -56,13 +56,6 @@ CHECK = "[[step.check]]\n"
 HALF = 'network = "vgg11_bn-digits"\ngroup = 6\nsparsity = 0.5\n'
 
 
-@pytest.fixture
-def no_images(isolated_home):
-    cache.clear()
-    yield isolated_home
-    cache.clear()
-
-
 def opened(**given) -> AppTest:
     at = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=120)
     for name, value in given.items():

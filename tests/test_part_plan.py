@@ -5,33 +5,18 @@ from __future__ import annotations
 import json
 import re
 import time
-from pathlib import Path
 
 import pytest
+import test_app
 from streamlit.testing.v1 import AppTest
+from test_app import link
 
-from app import cache, charts
+from app import charts
 from app.link import VIEWS
 
-ROOT = Path(__file__).resolve().parent.parent
 
-
-@pytest.fixture
-def no_images(isolated_home):
-    cache.clear()
-    yield isolated_home
-    cache.clear()
-
-
-def opened(**link) -> AppTest:
-    at = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=120)
-    for name, value in ({"network": "vgg11_bn-digits", "group": "6"} | link).items():
-        at.query_params[name] = value
-    return at.run()
-
-
-def link(at: AppTest) -> dict[str, str]:
-    return {k: v[0] if isinstance(v, list) else v for k, v in at.query_params.items()}
+def opened(**given) -> AppTest:
+    return test_app.opened(**({"network": "vgg11_bn-digits", "group": "6"} | given))
 
 
 def drawn(at: AppTest) -> dict:
