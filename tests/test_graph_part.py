@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from test_app import fine, link, no_images, opened, said  # noqa: F401
+from test_app import fine, link, opened, said  # noqa: F401
 
 NET = dict(network="resnet18-digits", group="6")
 

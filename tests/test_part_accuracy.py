@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from test_app import charts, fine, finish, link, no_images, opened, said  # noqa: F401
+from test_app import charts, fine, finish, link, opened, said  # noqa: F401
 
 import core
 from app import cache

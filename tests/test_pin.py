@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from test_app import charts, fine, finish, link, no_images, opened, said  # noqa: F401
+from test_app import charts, fine, finish, link, opened, said  # noqa: F401
 
 import core
 from app.language import texts

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from streamlit.testing.v1 import AppTest
-from test_app import fine, finish, link, no_images, opened, said  # noqa: F401
+from test_app import fine, finish, link, opened, said  # noqa: F401
 
 import core
 from app import cache, take
