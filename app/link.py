@@ -18,7 +18,7 @@ from core import zoo
 from core.importance import IMPORTANCES
 from core.measures import KEEPS
 from core.projection import RULES
-from core.recipe import CHOICES
+from core.recipe import CHOICES, looks
 
 #: Rules the page compares with plain pruning, which it always shows.
 FUSIONS = {name: rule for name, rule in RULES.items() if name != "select"}
@@ -98,7 +98,7 @@ class Choice:
 
 def sees_images(recipe: core.Recipe) -> bool:
     """Whether images choose something: then they come from the training split."""
-    return IMPORTANCES[recipe.importance].needs != "nothing" or RULES[recipe.rule].images
+    return looks(recipe.importance, recipe.rule)
 
 
 def choice_of(state: Mapping) -> Choice:

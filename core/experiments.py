@@ -26,8 +26,7 @@ from core.evaluate import Accuracy, accuracy, size
 from core.graph import trace
 from core.prefix import accuracies
 from core.prepared import Prepared
-from core.projection import RULES
-from core.recipe import CHOICES, Recipe
+from core.recipe import CHOICES, Recipe, looks
 
 
 class Bench:
@@ -44,8 +43,8 @@ class Bench:
         self._training: ImageSet | None = None
 
     def looking(self, recipe: Recipe) -> tuple[Recipe, ImageSet | None]:
-        """The recipe, and the training images it looks at if its rule does; without labels."""
-        if not RULES[recipe.rule].images:
+        """The recipe, and the training images that its rule or its scores look at, if they do."""
+        if not looks(recipe.importance, recipe.rule):
             return recipe, None
         self._training = self._training or images(self.row.images, "train")
         return recipe.replace(data=self.row.images), self._training
@@ -60,10 +59,10 @@ class Bench:
         recipe, seen = self.looking(recipe)
         return compress(self.module, self.graph, recipe, self.prepared, seen)
 
-    def together(self, recipes: Iterable[Recipe]) -> list[Accuracy]:
+    def together(self, recipes: Iterable[Recipe], numbers: str = "float32") -> list[Accuracy]:
         """The accuracy under each recipe; what comes before the first change runs once."""
         smaller = [self.small(one).module for one in recipes]
-        return accuracies(self.module, smaller, self.tested, self.limit)
+        return accuracies(self.module, smaller, self.tested, self.limit, numbers=numbers)
 
     def compressed(self, recipe: Recipe) -> tuple[Compressed, Accuracy, float]:
         """The smaller network, its accuracy, and the processor seconds it took to make."""

@@ -1,7 +1,8 @@
 """Accuracies of many variants of one network: what comes before the first change runs once.
 
 Thirty ways to shrink one group leave every layer before it as it was. A batch of images goes
-through the network once; wherever a variant begins to differ, it goes on from there by itself.
+through the network once; wherever a variant begins to differ, it goes on from there by itself. All
+run as quick copies (`core.ready`); what they have in common is in memory once.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from core.data import ImageSet
 from core.errors import DataError
 from core.evaluate import Accuracy, check_classes, device_of, evaluating
 from core.graph import symbolic
+from core.ready import prepared_images, ready
 
 
 def accuracies(
@@ -25,6 +27,7 @@ def accuracies(
     limit: int | None = None,
     batch: int = 100,
     between: Callable[[int], None] = lambda done: None,
+    numbers: str = "float32",
 ) -> list[Accuracy]:
     """Top-1 accuracy of each variant on the first `limit` images, as `core.accuracy` counts it.
 
@@ -33,6 +36,7 @@ def accuracies(
     module : the network they come from; it is not changed.
     variants : results of `core.compress` for it, or the network itself.
     between : told before each batch how many images are done; what it raises ends the counting.
+    numbers : in which numbers the networks run, a key of `core.ready.NUMBERS`.
 
     Raises
     ------
@@ -40,13 +44,15 @@ def accuracies(
         If the set is empty, or the network tells another number of classes apart.
     Unsupported
         If torch.fx can't trace the network.
+    RecipeError
+        If there are no such numbers.
     """
     module = evaluating(module)
     check_classes(module, images)
     total = len(images) if limit is None else min(limit, len(images))
     if total < 1:
         raise DataError(f"There are no images to test on: the limit is {limit}.")
-    together = Together(module, variants)
+    together = Together(module, variants, numbers)
     right = [0] * len(variants)
     for start in range(0, total, batch):
         between(start)
@@ -63,10 +69,15 @@ class Together:
     `starts` tells where each variant goes on by itself: the operation's name in the traced network.
     """
 
-    def __init__(self, module: nn.Module, variants: Sequence[nn.Module]) -> None:
-        self._module = evaluating(module)
-        self._variants = [evaluating(variant) for variant in variants]
-        self._graph = symbolic(self._module)
+    def __init__(
+        self, module: nn.Module, variants: Sequence[nn.Module], numbers: str = "float32"
+    ) -> None:
+        self._numbers = numbers
+        module = evaluating(module)
+        graph = symbolic(module)
+        self._module = ready(module, graph, numbers)
+        self._variants = [ready(evaluating(one), graph, numbers, self._module) for one in variants]
+        self._graph = self._module.graph
         self._starting: dict[fx.Node, list[int]] = defaultdict(list)
         for place, variant in enumerate(self._variants):
             self._starting[_first_change(self._graph, self._module, variant)].append(place)
@@ -80,8 +91,8 @@ class Together:
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> list[Tensor]:
         common = _Common(self._module, self._graph, self._variants, self._starting)
-        common.run(images.to(device_of(self._module)))
-        return [common.told[place] for place in range(len(self._variants))]
+        common.run(prepared_images(images.to(device_of(self._module)), self._numbers))
+        return [common.told[place].float() for place in range(len(self._variants))]
 
 
 class _Common(fx.Interpreter):

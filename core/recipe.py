@@ -275,5 +275,10 @@ class Recipe:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def looks(importance: str, rule: str) -> bool:
+    """Whether an importance or a rule looks at images, so that `data` has to name them."""
+    return RULES[rule].images or IMPORTANCES[importance].needs != "nothing"
+
+
 def _number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)

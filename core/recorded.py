@@ -26,11 +26,15 @@ from core import provenance, zoo
 from core.errors import DataError, ExplorerError
 from core.evaluate import Accuracy
 from core.experiments import Bench
+from core.ready import NUMBERS
 from core.recipe import Recipe
 
 SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 RULES = ("select", "released", "best")
-FIELDS = ("network", "group", "sparsity", "importance", "rule", "samples", "seed", "right", "total")
+FIELDS = (
+    "network", "group", "sparsity", "importance", "rule", "samples", "seed", "numbers", "right",
+    "total",
+)  # fmt: skip
 #: Points below plain pruning that a rule may lose at a group and sparsity.
 ALLOWED = 0.5
 
@@ -89,13 +93,18 @@ def read(path: Path) -> dict[tuple[str, ...], Accuracy]:
 def points(found: dict[tuple[str, ...], Accuracy]) -> list[Point]:
     """Groups and sparsities with all rules that were measured there."""
     kept: dict[tuple[int, float], dict[str, Accuracy]] = {}
-    for (_, group, sparsity, _, rule, _, _), right in found.items():
+    for (_, group, sparsity, _, rule, *_), right in found.items():
         kept.setdefault((int(group), float(sparsity)), {})[rule] = right
     return [Point(*key, rules) for key, rules in sorted(kept.items())]
 
 
 def measure(
-    bench: Bench, path: Path, rules: Iterable[str], importance: str, command: str = ""
+    bench: Bench,
+    path: Path,
+    rules: Iterable[str],
+    importance: str,
+    command: str = "",
+    numbers: str = "float32",
 ) -> Iterator[str]:
     """Append what is missing to the file, a group at a time, and tell each line.
 
@@ -117,13 +126,13 @@ def measure(
             )  # fmt: skip
             about = (
                 bench.name, str(group.index), str(sparsity), importance, rule,
-                str(recipe.samples), str(recipe.seed),
+                str(recipe.samples), str(recipe.seed), numbers,
             )  # fmt: skip
             if about not in known:
                 missing[about] = recipe
         if not missing:
             continue
-        told = bench.together(missing.values())
+        told = bench.together(missing.values(), numbers)
         provenance.add(path, bench.name, bench.weights, command or "core.recorded.measure")
         lines = [
             ",".join((*about, str(right.correct), str(right.total)))
@@ -209,6 +218,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--rules", default=",".join(RULES), help="rules, by commas")
     one.add_argument("--importance", default="l1", help="what decides who stays")
     one.add_argument("--images", type=int, default=10_000, help="test images")
+    one.add_argument(
+        "--numbers", default="float32", choices=NUMBERS, help="in which numbers networks run"
+    )
     one.add_argument("--seed", type=int, default=0, help="seed of whatever is drawn")
     one.add_argument("--weights", type=Path, default=zoo.WEIGHTS, help="folder of the weights")
     two = commands.add_parser("summary", help="what a file says")
@@ -228,7 +240,8 @@ def main(arguments: list[str] | None = None) -> int:
             rules = options.rules.split(",")
             words = sys.argv[1:] if arguments is None else arguments
             command = shlex.join(["python", "-m", "core.recorded", *words])
-            for line in measure(bench, options.file, rules, options.importance, command):
+            told = measure(bench, options.file, rules, options.importance, command, options.numbers)
+            for line in told:
                 print(line, flush=True)
             return 0
         recorded = read(options.file)

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from core import provenance, recorded, zoo
 from core.evaluate import Accuracy
-from core.projection import RULES
-from core.recipe import Recipe
+from core.recipe import Recipe, looks
 
 FOLDER = Path(__file__).resolve().parent.parent / "assets" / "results"
 
@@ -61,10 +60,12 @@ def read(name: str, folder: Path = FOLDER) -> Results | None:
         return None
     images = zoo.network(name).images
     found = {}
-    for (_, group, sparsity, importance, rule, samples, seed), right in rows.items():
+    # What was measured in float32 comes last, and stands.
+    rows = dict(sorted(rows.items(), key=lambda row: row[0][-1] == "float32"))
+    for (_, group, sparsity, importance, rule, samples, seed, _), right in rows.items():
         recipe = Recipe(
             groups=(int(group),), sparsity=float(sparsity), importance=importance, rule=rule,
-            samples=int(samples), seed=int(seed), data=images if RULES[rule].images else "",
+            samples=int(samples), seed=int(seed), data=images if looks(importance, rule) else "",
         )  # fmt: skip
         found[recipe] = right
     return Results(name, Accuracy(round(card.accuracy * card.tested), card.tested), found, note)

@@ -129,3 +129,20 @@ def test_nothing_to_count_is_a_sentence():
     net, images = core.load("vgg11_bn-digits"), core.images("digits")
     with pytest.raises(core.DataError, match="no images"):
         accuracies(net, [net], images, 0)
+
+
+def test_bfloat16_tells_nearly_the_same(bench):
+    net, graph, images = bench
+    variants = [net, *(smaller(net, graph, 2, rule=rule) for rule in SOME)]
+    exact = accuracies(net, variants, images)
+    rough = accuracies(net, variants, images, numbers="bfloat16")
+    assert all(abs(a.mean - b.mean) < 0.01 for a, b in zip(exact, rough, strict=True))
+    pixels = images.normalised(images.images[:20])
+    apart = Together(net, [net], "bfloat16")(pixels)[0] - net(pixels)
+    assert 0 < apart.detach().abs().max() < 0.3  # it really ran in other numbers
+
+
+def test_unknown_numbers_are_a_sentence():
+    net, images = core.load("vgg11_bn-digits"), core.images("digits")
+    with pytest.raises(core.RecipeError, match="float32, bfloat16"):
+        accuracies(net, [net], images, 10, numbers="float8")

@@ -17,7 +17,7 @@ def lines(*rows: tuple) -> str:
 
 
 def row(group: int, sparsity: float, rule: str, right: int, total: int = 1000) -> tuple:
-    return ("vgg11_bn-cifar10", group, sparsity, "l1", rule, 256, 0, right, total)
+    return ("vgg11_bn-cifar10", group, sparsity, "l1", rule, 256, 0, "float32", right, total)
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def test_recorded_entries_are_what_the_code_measures_now():
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / f"{NAME}.csv").write_text(
-        ",".join(recorded.FIELDS) + f"\n{NAME},6,0.5,l1,released,256,0,500,597\n"
+        ",".join(recorded.FIELDS) + f"\n{NAME},6,0.5,l1,released,256,0,float32,500,597\n"
     )
     provenance.add(tmp_path / f"{NAME}.csv", NAME, zoo.card(NAME).sha256, "python -m something")
     return tmp_path
