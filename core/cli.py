@@ -16,17 +16,17 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import core
-from core import budget, data, portable, zoo
+from core import budget, commands, portable, zoo
+from core.commands.common import Told, add_data_dir, named
 from core.errors import Cancelled, DataError, ExplorerError, RecipeError
 from core.evaluate import running_accuracy
 from core.export import largest_difference
 from core.latency import latencies
 from core.options import add_recipe, chosen_recipe, shape
 from core.output import Progress, ratio, size_table, table
-from core.source import Source, original_of, source, takes
+from core.source import original_of, takes
 
 EXAMPLES = """\
 examples:
@@ -56,8 +56,6 @@ NETWORK is one of
 
 
 # -- the commands: each returns plain values for --json, and the same as text
-
-Told = tuple[Any, str]
 
 
 def networks(chosen: argparse.Namespace, progress: Progress) -> Told:
@@ -233,19 +231,6 @@ def export(chosen: argparse.Namespace, progress: Progress) -> Told:
     )
 
 
-def named(chosen: argparse.Namespace, progress: Progress) -> Source:
-    """The network that was named, with a word where nobody trained it."""
-    progress.say(f"Loading {chosen.network}")
-    found = source(chosen.network, chosen.input_shape, chosen.weights, chosen.architecture)
-    if found.random:
-        progress.clear()
-        print(
-            f"{found.name} has the weights it is made with. Name trained ones: --weights "
-            "FILE.safetensors", file=sys.stderr,
-        )  # fmt: skip
-    return found
-
-
 # -- the parser
 
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace, Progress], Told], str, str]] = {
@@ -284,15 +269,16 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m core", epilog=EXAMPLES, **shape_of_help,
         description="Make neural networks smaller by optimal transport, and see what it costs.",
     )  # fmt: skip
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    known = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (_, about, more) in COMMANDS.items():
         text = about[0].upper() + about[1:] + ". " + more
-        one = commands.add_parser(
+        one = known.add_parser(
             name, help=about.replace("%", "%%"), description=textwrap.fill(text, 90),
-            epilog=None if name == "networks" else NETWORK, **shape_of_help,
+            epilog=NETWORK if takes_network(name) else None, **shape_of_help,
         )  # fmt: skip
         one.add_argument("--json", action="store_true", help="print the result as JSON")
-        if name == "networks":
+        if not takes_network(name):
+            ADD.get(name, lambda _: None)(one)
             continue
         one.add_argument("network", metavar="NETWORK", help="see below")
         one.add_argument(
@@ -343,13 +329,6 @@ def add_accuracy(one: argparse.ArgumentParser) -> None:
     add_data_dir(one)
 
 
-def add_data_dir(one: argparse.ArgumentParser) -> None:
-    one.add_argument(
-        "--data-dir", metavar="FOLDER",
-        help=f"folder of images (${data.FOLDER_VARIABLE}, else the cache directory)",
-    )  # fmt: skip
-
-
 def add_size(one: argparse.ArgumentParser) -> None:
     one.add_argument("--latency", action="store_true", help="measure how long an image takes, too")
     one.add_argument("--runs", type=int, default=50, help="runs of each network (50)")
@@ -362,6 +341,16 @@ def add_export(one: argparse.ArgumentParser) -> None:
 
 
 ADD = {"compress": add_compress, "accuracy": add_accuracy, "size": add_size, "export": add_export}
+
+for name, module in commands.COMMANDS.items():
+    COMMANDS[name] = (module.run, module.ABOUT, module.MORE)
+    ADD[name] = module.add
+
+
+def takes_network(name: str) -> bool:
+    """Whether a command is about one network, which is its first argument."""
+    module = commands.COMMANDS.get(name)
+    return getattr(module, "NETWORK", name != "networks")
 
 
 def main(arguments: list[str] | None = None) -> int:
