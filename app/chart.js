@@ -171,7 +171,9 @@ function open(parent) {
   box.watch = new ResizeObserver(resize);
   box.watch.observe(box);
   document.addEventListener("fullscreenchange", resize);
+  const silence = answering(box);
   box.close = () => {
+    silence();
     box.watch.disconnect();
     document.removeEventListener("fullscreenchange", resize);
     if (box.listens) window.Plotly.purge(box);
@@ -191,7 +193,10 @@ export default function ({ parentElement, data, setTriggerValue }) {
   }
   const wanted = (box.wanted = { ...JSON.parse(`${text.slice(0, at)}}`), figure: box.figure });
   box.keys.textContent = wanted.keys;
-  box.clicked = (customdata) => setTriggerValue("clicked", customdata);
+  box.clicked = (customdata) => {
+    announce(box, customdata);
+    setTriggerValue("clicked", customdata);
+  };
   box.setAttribute("aria-label", box.wanted.alt);
   box.style.height = `${box.wanted.figure.layout.height}px`;
   box.style.background = document.fullscreenElement === box ? "var(--st-background-color)" : "";
