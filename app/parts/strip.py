@@ -14,7 +14,7 @@ from core.compress import Step
 #: `@` stands for the strip's own class.
 _STYLE = """
 @ { gap: 0.5rem 0.9rem; align-items: stretch; }
-@ > div { flex: 1 1 6.2rem; min-width: 6.2rem; }
+@ > div { flex: 1 1 6.2rem; min-width: 6.2rem; min-height: 4.4rem; }
 @ > div div, @ button { width: 100%; }
 @ button { padding: 0.2rem 0.5rem; text-align: left; min-height: 4.4rem; }
 @ button, @ button > div { justify-content: flex-start; align-items: flex-start; }
@@ -27,7 +27,7 @@ _STYLE = """
 }
 @media (max-width: 700px) {
   @ { flex-wrap: nowrap; overflow-x: auto; padding-bottom: 0.5rem; }
-  @ > div { flex: 0 0 auto; max-width: 60vw; }
+  @ > div { flex: 0 0 7.5rem; }
 }
 """
 
