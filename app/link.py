@@ -69,6 +69,15 @@ VIEWS: dict[str, tuple[str, ...]] = {
     "graph": ("auto", "folded", "unfolded"),
     "predict": ("no", "yes"),
     "text": ("normal", "large"),
+    "scope": ("group", "all"),
+    "images": ("1000", "all"),
+    "spread": ("even", "budget"),
+    "shrunk": ("all", "group"),
+    "far": ("histogram", "class"),
+    "height": ("accuracy", "loss"),
+    "epochs": ("3", "1", "10"),
+    "trained_on": ("5000", "1000", "all"),
+    "ablation": ("masses", "random", "solvers", "quality", "corruption", "spoiled"),
 }
 #: Streamlit's own, which are left as they are.
 STREAMLIT = ("embed", "embed_options")
