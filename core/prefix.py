@@ -19,7 +19,6 @@ from core.evaluate import Accuracy, check_classes, device_of, evaluating
 from core.graph import symbolic
 from core.ready import prepared_images, ready
 
-
 #: Images that go through the networks at once.
 BATCH = 100
 
@@ -54,10 +53,11 @@ def accuracies(
     module = evaluating(module)
     total = counted_images(module, images, limit)
     together = Together(module, variants, numbers)
-    between(0)
-    for done, right in running(together, images, total, batch):
-        if done < total:
-            between(done)
+    counting = running(together, images, total, batch)
+    done, right = 0, []
+    while done < total:
+        between(done)
+        done, right = next(counting)
     return [Accuracy(correct, total) for correct in right]
 
 

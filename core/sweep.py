@@ -110,7 +110,7 @@ def run(
     numbers : in which numbers networks run, a key of `core.ready.NUMBERS`.
     command : what the note beside the file says of where the rows come from.
     every : seconds after which the counts in progress are kept.
-    scheduler : address of a Dask scheduler whose workers count (`core.cluster`); None: this process.
+    scheduler : address of a Dask scheduler whose workers count (`core.cluster`).
 
     Raises
     ------
@@ -221,8 +221,8 @@ def count(
 
     Parameters
     ----------
-    aside : the file that keeps the counts every `every` seconds, and however this ends short of the
-        whole; it is gone on from if it speaks of the very same networks and images.
+    aside : the file that keeps the counts every `every` seconds and however this ends; it is gone
+        on from if it speaks of the very same networks and images.
 
     Raises
     ------
@@ -245,16 +245,17 @@ def count(
     same = hashlib.sha256(" ".join(of).encode()).hexdigest()
     done, right = _kept(aside, same, total)
     kept, last = done, time.monotonic()
+    if done:
+        yield Step(made, done, 0, tuple(right[place] for place in mine))
     try:
-        before = done
-        for done, right in running(together, bench.tested, total, done=done, right=right):
-            if aside and done < total and time.monotonic() - last >= every:
+        for now, counts in running(together, bench.tested, total, done=done, right=right):
+            fresh, done, right = now - done, now, counts
+            if aside and time.monotonic() - last >= every:
                 _keep(aside, same, done, right)
                 kept, last = done, time.monotonic()
-            yield Step(made, done, done - before, tuple(right[place] for place in mine))
-            before = done
+            yield Step(made, done, fresh, tuple(right[place] for place in mine))
     finally:
-        if aside and kept < done < total:
+        if aside and kept < done:
             _keep(aside, same, done, right)
 
 
@@ -270,7 +271,7 @@ def _kept(aside: Path | None, same: str, total: int) -> tuple[int, list[int]]:
         return 0, []
     try:
         told = json.loads(aside.read_text())
-        if told["networks"] != same or not 0 < told["done"] < total:
+        if told["networks"] != same or not 0 < told["done"] <= total:
             return 0, []  # of other code or fewer images: the count begins anew
         return told["done"], [int(one) for one in told["right"]]
     except (ValueError, KeyError, TypeError) as error:
@@ -292,7 +293,9 @@ def chunks(
 
     def size(recipe: Recipe) -> float:
         """Bytes of what a recipe changes: the tensors its groups touch, made smaller."""
-        touched = {c.tensor for g in recipe.chosen(bench.graph) for c in bench.graph.groups[g].couplings}
+        touched = {
+            c.tensor for g in recipe.chosen(bench.graph) for c in bench.graph.groups[g].couplings
+        }
         shares = recipe.sparsities(bench.graph).values()
         return width * (1 - min(shares)) * sum(state[name].numel() for name in touched)
 
@@ -350,7 +353,7 @@ class _Clock:
         if not self.counted:
             return None
         making = self.making / self.made * self.ahead[0] if self.made else 0.0
-        return making + self.counting / self.counted * self.ahead[1]
+        return max(0.0, making + self.counting / self.counted * self.ahead[1])
 
 
 def _suffixes(bench: Bench) -> dict[tuple[int, ...], float]:
@@ -363,7 +366,9 @@ def _suffixes(bench: Bench) -> dict[tuple[int, ...], float]:
         weight = bench.prepared.original[layer.weight]
         macs.append(weight.numel() * math.prod(node.shape[1:]))
     return {
-        (group.index,): sum(macs[min(order[c.layer] for c in group.couplings if c.layer in order) :])
+        (group.index,): sum(
+            macs[min(order[c.layer] for c in group.couplings if c.layer in order) :]
+        )
         / sum(macs)
         for group in graph.groups
     }
