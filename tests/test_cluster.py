@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,17 @@ def finished(scheduler) -> list[str]:
     ]
 
 
+def at_work(scheduler):
+    """A worker that has a task to do, and no result that nobody has fetched yet."""
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        for one in scheduler.workers.values():
+            if one.processing and not one.has_what:
+                return one
+        time.sleep(0.01)
+    return None
+
+
 @pytest.mark.slow
 def test_one_of_two_workers_is_killed(workers, tmp_path):
     bench = Bench(NAME, 200)
@@ -48,12 +60,10 @@ def test_one_of_two_workers_is_killed(workers, tmp_path):
     for event in running:
         # What is stored is in the file at once, not at the end.
         assert len(store.read(path)) == event.done
-        if killed is None:
-            busy = [one for one in workers.scheduler.workers.values() if one.processing]
-            lost = {task.key for task in busy[0].processing}
-            (killed,) = (
-                n.pid for n in workers.workers.values() if n.worker_address == busy[0].address
-            )
+        if killed is None and (victim := at_work(workers.scheduler)):
+            lost = {task.key for task in victim.processing}
+            nannies = workers.workers.values()
+            (killed,) = (one.pid for one in nannies if one.worker_address == victim.address)
             os.kill(killed, signal.SIGKILL)
     list(sweep.run(bench, asked, local))
     assert {k: row.right for k, row in store.read(path).items()} == {
