@@ -38,6 +38,8 @@ examples:
   python -m core accuracy small --limit 500
   python -m core size small --latency
   python -m core export small --onnx small.onnx
+  python -m core sweep --network vgg11_bn-digits --groups 0,6 --sparsities 0.5 --out r.parquet
+  python -m core reproduce --network vgg11_bn-digits --out results
 
 `python -m core COMMAND --help` explains a command and its choices. Networks are trained by
 `python -m core.training`, images fetched by `python -m core.download`.

@@ -30,24 +30,39 @@ from core.recipe import CHOICES, Recipe, looks
 
 
 class Bench:
-    """A network, its images and how many of them to test on."""
+    """A network of the zoo, its images and how many of them to test on (None: all).
 
-    def __init__(self, name: str, limit: int, weights: Path, seed: int) -> None:
-        self.name, self.limit, self.seed = name, limit, seed
+    `folder` is where images are looked for, as `core.images` takes it.
+    """
+
+    def __init__(
+        self, name: str, limit: int | None = None, weights: Path = zoo.WEIGHTS, seed: int = 0,
+        folder: str | None = None,
+    ) -> None:  # fmt: skip
+        self.name, self.limit, self.seed, self.folder = name, limit, seed, folder
         self.module = zoo.load(name, weights)
         self.weights = zoo.file_hash(weights / f"{name}.safetensors")
         self.row = zoo.network(name)
         self.graph = trace(self.module, self.row.input_shape)
         self.prepared = Prepared(self.module, self.graph)
-        self.tested: ImageSet = images(self.row.images, "test")
+        self.tested: ImageSet = images(self.row.images, "test", folder)
         self._training: ImageSet | None = None
+
+    def named(self, recipe: Recipe) -> Recipe:
+        """The recipe with the name of the training images, if its rule or its scores look at some.
+
+        What looks at none names none.
+        """
+        looking = looks(recipe.importance, recipe.rule)
+        return recipe.replace(data=self.row.images if looking else "")
 
     def looking(self, recipe: Recipe) -> tuple[Recipe, ImageSet | None]:
         """The recipe, and the training images that its rule or its scores look at, if they do."""
-        if not looks(recipe.importance, recipe.rule):
+        recipe = self.named(recipe)
+        if not recipe.data:
             return recipe, None
-        self._training = self._training or images(self.row.images, "train")
-        return recipe.replace(data=self.row.images), self._training
+        self._training = self._training or images(self.row.images, "train", self.folder)
+        return recipe, self._training
 
     def budgeted(self, recipe: Recipe, keep: float, spread: str) -> Recipe:
         """The recipe with one sparsity a group, for a share of the weights."""
@@ -61,7 +76,7 @@ class Bench:
 
     def together(self, recipes: Iterable[Recipe], numbers: str = "float32") -> list[Accuracy]:
         """The accuracy under each recipe; what comes before the first change runs once."""
-        smaller = [self.small(one).module for one in recipes]
+        smaller = (self.small(one).module for one in recipes)  # one at a time is in memory
         return accuracies(self.module, smaller, self.tested, self.limit, numbers=numbers)
 
     def compressed(self, recipe: Recipe) -> tuple[Compressed, Accuracy, float]:

@@ -8,7 +8,7 @@ run as quick copies (`core.ready`); what they have in common is in memory once.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, fx, nn
@@ -19,13 +19,16 @@ from core.evaluate import Accuracy, check_classes, device_of, evaluating
 from core.graph import symbolic
 from core.ready import prepared_images, ready
 
+#: Images that go through the networks at once.
+BATCH = 100
+
 
 def accuracies(
     module: nn.Module,
-    variants: Sequence[nn.Module],
+    variants: Iterable[nn.Module],
     images: ImageSet,
     limit: int | None = None,
-    batch: int = 100,
+    batch: int = BATCH,
     between: Callable[[int], None] = lambda done: None,
     numbers: str = "float32",
 ) -> list[Accuracy]:
@@ -34,7 +37,7 @@ def accuracies(
     Parameters
     ----------
     module : the network they come from; it is not changed.
-    variants : results of `core.compress` for it, or the network itself.
+    variants : results of `core.compress` for it, or the network itself; taken one by one.
     between : told before each batch how many images are done; what it raises ends the counting.
     numbers : in which numbers the networks run, a key of `core.ready.NUMBERS`.
 
@@ -48,19 +51,56 @@ def accuracies(
         If there are no such numbers.
     """
     module = evaluating(module)
+    total = counted_images(module, images, limit)
+    together = Together(module, variants, numbers)
+    counting = running(together, images, total, batch)
+    done, right = 0, []
+    while done < total:
+        between(done)
+        done, right = next(counting)
+    return [Accuracy(correct, total) for correct in right]
+
+
+def counted_images(module: nn.Module, images: ImageSet, limit: int | None = None) -> int:
+    """How many images there are to count on, once the network is known to fit them.
+
+    Raises
+    ------
+    DataError
+        If the set is empty, or the network tells another number of classes apart.
+    """
     check_classes(module, images)
     total = len(images) if limit is None else min(limit, len(images))
     if total < 1:
         raise DataError(f"There are no images to test on: the limit is {limit}.")
-    together = Together(module, variants, numbers)
-    right = [0] * len(variants)
-    for start in range(0, total, batch):
-        between(start)
+    return total
+
+
+def running(
+    together: Together,
+    images: ImageSet,
+    total: int,
+    batch: int = BATCH,
+    done: int = 0,
+    right: Sequence[int] = (),
+) -> Iterator[tuple[int, list[int]]]:
+    """After each batch: how many images are done, and how many of them each variant names right.
+
+    Parameters
+    ----------
+    total : count on the first so many images.
+    done, right : what a count that was interrupted has told last; it goes on from there. If it was
+        made in batches of the same size, the same numbers come out as without the interruption.
+    """
+    right = list(right) or [0] * len(together)
+    if len(right) != len(together):
+        raise ValueError(f"{len(right)} counts do not belong to {len(together)} variants.")
+    for start in range(done, total, batch):
         stop = min(start + batch, total)
         pixels, labels = images.normalised(images.images[start:stop]), images.labels[start:stop]
         for place, logits in enumerate(together(pixels)):
             right[place] += int((logits.argmax(1).cpu() == labels).sum())
-    return [Accuracy(correct, total) for correct in right]
+        yield stop, list(right)
 
 
 class Together:
@@ -70,17 +110,26 @@ class Together:
     """
 
     def __init__(
-        self, module: nn.Module, variants: Sequence[nn.Module], numbers: str = "float32"
+        self, module: nn.Module, variants: Iterable[nn.Module] = (), numbers: str = "float32"
     ) -> None:
         self._numbers = numbers
         module = evaluating(module)
-        graph = symbolic(module)
-        self._module = ready(module, graph, numbers)
-        self._variants = [ready(evaluating(one), graph, numbers, self._module) for one in variants]
+        self._traced = symbolic(module)
+        self._module = ready(module, self._traced, numbers)
         self._graph = self._module.graph
+        self._variants: list[fx.GraphModule] = []
         self._starting: dict[fx.Node, list[int]] = defaultdict(list)
-        for place, variant in enumerate(self._variants):
-            self._starting[_first_change(self._graph, self._module, variant)].append(place)
+        for one in variants:
+            self.add(one)
+
+    def add(self, variant: nn.Module) -> None:
+        """One variant more. What it shares with the network is held once; it may be let go of."""
+        quick = ready(evaluating(variant), self._traced, self._numbers, self._module)
+        self._starting[_first_change(self._graph, self._module, quick)].append(len(self))
+        self._variants.append(quick)
+
+    def __len__(self) -> int:
+        return len(self._variants)
 
     @property
     def starts(self) -> list[str]:

@@ -9,5 +9,10 @@ from __future__ import annotations
 
 from types import ModuleType
 
+from core.commands import reproduce, sweep
+
 #: name → module; a command is a line here.
-COMMANDS: dict[str, ModuleType] = {}
+COMMANDS: dict[str, ModuleType] = {
+    "sweep": sweep,
+    "reproduce": reproduce,
+}
