@@ -80,7 +80,7 @@ class Together:
         self._graph = self._module.graph
         self._starting: dict[fx.Node, list[int]] = defaultdict(list)
         for place, variant in enumerate(self._variants):
-            self._starting[_first_change(self._graph, self._module, variant)].append(place)
+            self._starting[first_change(self._graph, self._module, variant)].append(place)
 
     @property
     def starts(self) -> list[str]:
@@ -113,7 +113,7 @@ class _Common(fx.Interpreter):
     def run_node(self, node: fx.Node):
         for place in self.starting.get(node, ()):
             # Copies: what follows may write into its inputs. What nobody needs any more is None.
-            known = {one: _copied(self.env.get(one)) for one in self._passed}
+            known = {one: copied(self.env.get(one)) for one in self._passed}
             alone = fx.Interpreter(self.variants[place], graph=self.graph)
             self.told[place] = alone.run(initial_env=known)
         self._passed.append(node)
@@ -122,11 +122,11 @@ class _Common(fx.Interpreter):
         return super().run_node(node)
 
 
-def _copied(value):
+def copied(value):
     return fx.node.map_aggregate(value, lambda v: v.clone() if isinstance(v, Tensor) else v)
 
 
-def _first_change(graph: fx.Graph, module: nn.Module, variant: nn.Module) -> fx.Node:
+def first_change(graph: fx.Graph, module: nn.Module, variant: nn.Module) -> fx.Node:
     """The first operation whose numbers differ; the output if none does."""
     for node in graph.nodes:
         if node.op == "call_module":
