@@ -9,5 +9,10 @@ from __future__ import annotations
 
 from types import ModuleType
 
+from core.commands import divergence, landscape
+
 #: name → module; a command is a line here.
-COMMANDS: dict[str, ModuleType] = {}
+COMMANDS: dict[str, ModuleType] = {
+    "divergence": divergence,
+    "landscape": landscape,
+}
