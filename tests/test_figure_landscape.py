@@ -70,7 +70,7 @@ def test_losses_are_drawn_by_their_logarithm_and_read_as_they_are():
     plane = named(chart, "plane")
     assert plane.z[0][0] == pytest.approx(math.log10(FIVE[0.0, 0.0].loss))
     assert f"loss {FIVE[0.0, 0.0].loss:.3g}" in plane.text[0][0]
-    assert plane.colorbar.ticktext == ("0.1", "0.3", "1", "3", "10", "30")
+    assert plane.colorbar.ticktext == ("0.1", "0.2", "0.5", "1", "2", "5", "10", "20")
     none = Height(Accuracy(1, 1), 0.0)
     assert named(
         figures.figure({(0.0, 0.0): none}, FRAME, SPOTS, "dark", "loss"), "plane"

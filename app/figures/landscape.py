@@ -20,7 +20,7 @@ SYMBOLS = {"dense": "star", "pruned": "square", "fused": "circle"}
 DASHES = {("dense", "pruned"): "dot", ("dense", "fused"): "solid", ("pruned", "fused"): "dash"}
 #: Losses are drawn by their logarithm; smaller ones look like this.
 LEAST_LOSS = 1e-3
-TICKS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+TICKS = tuple(digit * 10.0**power for power in range(-3, 4) for digit in (1, 2, 5))
 
 
 def side_of(points: Mapping[Place, Height]) -> int:
@@ -78,8 +78,8 @@ def figure(
         scale = [[1 - place, colour] for place, colour in reversed(scale)]  # low stands out
     known = [value for row in z for value in row if value is not None]
     bar = dict(
-        orientation="h", x=0.5, y=0, yref="paper", yanchor="top", ypad=44, thickness=8, len=0.8,
-        outlinewidth=0, title=dict(text=say(f"landscape.bar.{quantity}"), side="bottom"),
+        orientation="h", x=0.5, y=1, yref="paper", yanchor="bottom", ypad=6, thickness=8, len=0.8,
+        outlinewidth=0, title=dict(text=say(f"landscape.bar.{quantity}"), side="top"),
     )  # fmt: skip
     if quantity == "accuracy":
         bar |= dict(tickformat=".0%")
