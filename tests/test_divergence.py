@@ -7,6 +7,7 @@ import json
 
 import pytest
 import torch
+from test_prefix import Overwriting
 from torch import nn
 
 import core
@@ -165,6 +166,20 @@ def test_a_concatenation_is_compared_on_what_stays():
     for kind in ("concat", "norm", "pool"):
         assert found[kind].kept and found[kind].distances["pruned"] == pytest.approx(0, abs=1e-6)
     assert operations[-1].distances["pruned"] > 1e-3
+
+
+def test_what_writes_in_place_is_compared_as_it_was_put_out():
+    torch.manual_seed(0)
+    net = Overwriting(10).eval()
+    graph, images = core.trace(net, (3, 32, 32)), core.images("digits")
+    index = next(g.index for g in graph.groups if g.producers == ("inner",))
+    out = core.compress(net, graph, core.Recipe(groups=(index,), rule="released"))
+    *_, operations = layer_by_layer(net, graph, {"fused": out}, images, 6)
+    with torch.inference_mode():
+        pixels = images.normalised(images.images[:6])
+        dense, other = net(pixels.clone()), out.module(pixels.clone())
+    wanted = float((other - dense).norm() / dense.norm())
+    assert operations[-1].distances["fused"] == pytest.approx(wanted, rel=1e-3)
 
 
 def test_stopping_and_nothing_to_compare(bench):

@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from test_prefix import Overwriting
 from torch import nn
 
 import core
@@ -197,6 +198,45 @@ def test_a_residual_network_and_one_whose_prefix_is_not_remembered(digits, monke
     monkeypatch.setattr(landscape, "HELD", 0)
     assert Surface(flat, digits, 30, batch=20).measure(0.4, 0.2) == first
     assert held.measure(*flat.spots["fused"]).accuracy == core.accuracy(fused.module, digits, 30)
+
+
+def inner(rule: str, net, graph) -> core.Compressed:
+    index = next(g.index for g in graph.groups if g.producers == ("inner",))
+    return core.compress(net, graph, core.Recipe(groups=(index,), rule=rule))
+
+
+def test_what_writes_in_place_spoils_nothing_that_is_remembered(digits):
+    torch.manual_seed(0)
+    net = Overwriting(10).eval()
+    graph = core.trace(net, (3, 32, 32))
+    flat = plane(net, graph, inner("select", net, graph), inner("repaired", net, graph))
+    surface = Surface(flat, digits, 20, batch=10)
+    first = [surface.measure(0.3, 0.6) for _ in range(2)]
+    assert first[0] == first[1] == Surface(flat, digits, 20, batch=20).measure(0.3, 0.6)
+
+
+def test_a_norm_that_cannot_be_folded_has_no_plane_unless_it_stays_as_it_is():
+    torch.manual_seed(0)
+    net = Varied().eval()
+    graph = core.trace(net, (3, 3, 3))
+    pruned, fused = (
+        core.compress(net, graph, core.Recipe(groups="all", rule=rule))
+        for rule in ("select", "repaired")
+    )
+    flat = plane(net, graph, pruned, fused)
+    assert "alone.weight" in flat.origin and flat.spots["fused"][1] > 0
+    plain = nn.Sequential(
+        nn.Conv2d(3, 8, 1), nn.ReLU(), nn.BatchNorm2d(8, affine=False), nn.Conv2d(8, 4, 3),
+        nn.Flatten(),
+    )  # fmt: skip
+    plain[2].running_var.uniform_(0.5, 2)
+    graph = core.trace(plain.eval(), (3, 3, 3))
+    pruned, fused = (
+        core.compress(plain, graph, core.Recipe(groups=(0,), rule=rule))
+        for rule in ("select", "average")
+    )
+    with pytest.raises(core.Unsupported, match="2 is a batch norm that can't be folded"):
+        plane(plain, graph, pruned, fused)
 
 
 def test_nobody_is_changed(three, digits):
