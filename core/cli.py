@@ -363,6 +363,7 @@ def main(arguments: list[str] | None = None) -> int:
         chosen = parser().parse_args(arguments)
     except SystemExit as done:  # argparse has printed help (0) or usage (2)
         return int(done.code or 0)
+    chosen.words = sys.argv[1:] if arguments is None else list(arguments)  # to be noted
     progress = Progress()
     try:
         told, text = COMMANDS[chosen.command][0](chosen, progress)

@@ -125,7 +125,7 @@ class Together:
     def add(self, variant: nn.Module) -> None:
         """One variant more. What it shares with the network is held once; it may be let go of."""
         quick = ready(evaluating(variant), self._traced, self._numbers, self._module)
-        self._starting[_first_change(self._graph, self._module, quick)].append(len(self))
+        self._starting[first_change(self._graph, self._module, quick)].append(len(self))
         self._variants.append(quick)
 
     def __len__(self) -> int:
@@ -162,7 +162,7 @@ class _Common(fx.Interpreter):
     def run_node(self, node: fx.Node):
         for place in self.starting.get(node, ()):
             # Copies: what follows may write into its inputs. What nobody needs any more is None.
-            known = {one: _copied(self.env.get(one)) for one in self._passed}
+            known = {one: copied(self.env.get(one)) for one in self._passed}
             alone = fx.Interpreter(self.variants[place], graph=self.graph)
             self.told[place] = alone.run(initial_env=known)
         self._passed.append(node)
@@ -171,11 +171,11 @@ class _Common(fx.Interpreter):
         return super().run_node(node)
 
 
-def _copied(value):
+def copied(value):
     return fx.node.map_aggregate(value, lambda v: v.clone() if isinstance(v, Tensor) else v)
 
 
-def _first_change(graph: fx.Graph, module: nn.Module, variant: nn.Module) -> fx.Node:
+def first_change(graph: fx.Graph, module: nn.Module, variant: nn.Module) -> fx.Node:
     """The first operation whose numbers differ; the output if none does."""
     for node in graph.nodes:
         if node.op == "call_module":

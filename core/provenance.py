@@ -94,14 +94,7 @@ def add(file: Path, network: str, weights: str, command: str, images: str = "") 
     DataError
         If the note speaks of another network, other weights or other images.
     """
-    run = {
-        "command": command,
-        "commit": commit(),
-        "versions": {"python": platform.python_version()}
-        | {name: metadata.version(name) for name in PACKAGES},
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{processor()}, {os.cpu_count()} cores",
-    }
+    run = this_run(command)
     join(file, Note(network, weights, (run,), images))
 
 
@@ -147,6 +140,18 @@ def fits(file: Path, network: str, weights: str, images: str = "") -> Note | Non
             f"(fingerprints {note.images} and {images}). Name another file."
         )
     return note
+
+
+def this_run(command: str) -> dict:
+    """What is noted of a run: its command, commit, versions, date and machine."""
+    return {
+        "command": command,
+        "commit": commit(),
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in PACKAGES},
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{processor()}, {os.cpu_count()} cores",
+    }
 
 
 def commit() -> str:

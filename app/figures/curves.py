@@ -113,9 +113,7 @@ def present(sparsity: float, mode: str) -> list[go.Scatter]:
     ]  # fmt: skip
 
 
-def of_paper(
-    theirs: Mapping[float, Pair], mode: str, say: Texts = ENGLISH
-) -> list[go.Scatter]:
+def of_paper(theirs: Mapping[float, Pair], mode: str, say: Texts = ENGLISH) -> list[go.Scatter]:
     """The paper's points, on its own network: traces "paper pruned" and "paper fused"."""
     return [
         go.Scatter(

@@ -59,8 +59,13 @@ def figure(
             ],
         )  # fmt: skip
         chart.add_annotation(
-            x=100 * points[-1].gone, y=100 * told[-1].mean, text=f"<b>{title}</b>",
-            showarrow=False, xanchor="left", xshift=8, font=dict(color=colour, size=14),
+            x=100 * points[-1].gone,
+            y=100 * told[-1].mean,
+            text=f"<b>{title}</b>",
+            showarrow=False,
+            xanchor="left",
+            xshift=8,
+            font=dict(color=colour, size=14),
         )
         if paper:
             chart.add_scatter(

@@ -54,7 +54,9 @@ def body(page: Page, told: dict[str, str]) -> None:
             job.report(0.9, say("divergence.walking", total=some))
         return job.result
 
-    run.show(page, key, work, partial(draw, page, shown), complete=lambda found: bool(found and found[1]))
+    run.show(
+        page, key, work, partial(draw, page, shown), complete=lambda found: bool(found and found[1])
+    )
 
 
 def draw(page: Page, shown: str, known: Known | None, drawn_in: str) -> None:

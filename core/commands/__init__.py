@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from core.commands import reproduce, sweep
+from core.commands import divergence, landscape, reproduce, sweep
 
 #: name → module; a command is a line here.
 COMMANDS: dict[str, ModuleType] = {
-    "sweep": sweep,
+    "divergence": divergence,
+    "landscape": landscape,
     "reproduce": reproduce,
+    "sweep": sweep,
 }
