@@ -89,7 +89,7 @@ class Choice:
 
         They change nothing for pruning, so that all fusions of a group share one pruned network.
         """
-        same = ["sparsity", "importance", "rounds", "seed"]
+        same = ["sparsity", "importance", "rounds", "seed", "quality"]
         if IMPORTANCES[self.recipe.importance].needs != "nothing":
             same += ["data", "samples"]
         kept = {name: getattr(self.recipe, name) for name in same}
