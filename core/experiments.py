@@ -18,6 +18,8 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from torch import nn
+
 from core import budget, zoo
 from core.compress import Compressed, compress
 from core.data import ImageSet, images
@@ -27,27 +29,53 @@ from core.graph import trace
 from core.prefix import accuracies
 from core.prepared import Prepared
 from core.recipe import CHOICES, Recipe, looks
+from core.shape import state_hash
 
 
 class Bench:
     """A network, its images and how many of them to test on."""
 
     def __init__(self, name: str, limit: int, weights: Path, seed: int) -> None:
-        self.name, self.limit, self.seed = name, limit, seed
-        self.module = zoo.load(name, weights)
+        row = zoo.network(name)
+        module, tested = zoo.load(name, weights), images(row.images, "test")
+        self._hold(name, module, tested, row.input_shape, limit, seed, None)
         self.weights = zoo.file_hash(weights / f"{name}.safetensors")
-        self.row = zoo.network(name)
-        self.graph = trace(self.module, self.row.input_shape)
-        self.prepared = Prepared(self.module, self.graph)
-        self.tested: ImageSet = images(self.row.images, "test")
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        module: nn.Module,
+        tested: ImageSet,
+        input_shape: tuple[int, ...] = (3, 32, 32),
+        limit: int = 10_000,
+        seed: int = 0,
+        folder: str | None = None,
+    ) -> Bench:
+        """A bench for any network that takes the images; `folder` holds those to look at."""
+        bench = cls.__new__(cls)
+        bench._hold(name, module, tested, input_shape, limit, seed, folder)
+        bench.weights = state_hash(module)
+        return bench
+
+    def _hold(self, name, module, tested, input_shape, limit, seed, folder) -> None:
+        self.name, self.module, self.tested, self.input_shape = name, module, tested, input_shape
+        self.limit, self.seed, self._folder = limit, seed, folder
+        self.graph = trace(module, input_shape)
+        self.prepared = Prepared(module, self.graph)
         self._training: ImageSet | None = None
+
+    @property
+    def training(self) -> ImageSet:
+        """The training split of the images that are tested on."""
+        self._training = self._training or images(self.tested.name, "train", self._folder)
+        return self._training
 
     def looking(self, recipe: Recipe) -> tuple[Recipe, ImageSet | None]:
         """The recipe, and the training images that its rule or its scores look at, if they do."""
         if not looks(recipe.importance, recipe.rule):
             return recipe, None
-        self._training = self._training or images(self.row.images, "train")
-        return recipe.replace(data=self.row.images), self._training
+        return recipe.replace(data=self.tested.name), self.training
 
     def budgeted(self, recipe: Recipe, keep: float, spread: str) -> Recipe:
         """The recipe with one sparsity a group, for a share of the weights."""
@@ -73,7 +101,7 @@ class Bench:
 
     def line(self, what: str, recipe: Recipe) -> str:
         out, right, spent = self.compressed(recipe)
-        left = size(out.module, self.row.input_shape).parameters
+        left = size(out.module, self.input_shape).parameters
         share = 100 * left / sum(p.numel() for p in self.module.parameters())
         return f"| {what} | {recipe.rule} | {share:.1f} | {right} | {spent:.1f} |"
 

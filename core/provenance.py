@@ -93,14 +93,7 @@ def add(file: Path, network: str, weights: str, command: str) -> None:
             f"{file} holds results of {before.network} with the weights "
             f"{before.weights[:12]}…, not of {network} with {weights[:12]}…. Name another file."
         )
-    run = {
-        "command": command,
-        "commit": commit(),
-        "versions": {"python": platform.python_version()}
-        | {name: metadata.version(name) for name in PACKAGES},
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{processor()}, {os.cpu_count()} cores",
-    }
+    run = this_run(command)
     runs = list(before.runs) if before else []
     if run not in runs:
         runs.append(run)
@@ -109,6 +102,18 @@ def add(file: Path, network: str, weights: str, command: str) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def this_run(command: str) -> dict:
+    """What is told of a run that goes on now: command, commit, versions, date, machine."""
+    return {
+        "command": command,
+        "commit": commit(),
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in PACKAGES},
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{processor()}, {os.cpu_count()} cores",
+    }
 
 
 def commit() -> str:
