@@ -280,6 +280,7 @@ def parser() -> argparse.ArgumentParser:
         if not takes_network(name):
             ADD.get(name, lambda _: None)(one)
             continue
+        getattr(commands.COMMANDS.get(name), "before", lambda _: None)(one)
         one.add_argument("network", metavar="NETWORK", help="see below")
         one.add_argument(
             "--input-shape", type=shape, metavar="C,H,W",

@@ -71,6 +71,10 @@ class Bench:
         self._training = self._training or images(self.tested.name, "train", self._folder)
         return self._training
 
+    def keep_training(self, training: ImageSet) -> None:
+        """Let scores and rules look at these instead: those that the network was trained on."""
+        self._training = training
+
     def looking(self, recipe: Recipe) -> tuple[Recipe, ImageSet | None]:
         """The recipe, and the training images that its rule or its scores look at, if they do."""
         if not looks(recipe.importance, recipe.rule):

@@ -2,12 +2,18 @@
 
 A module holds `ABOUT` (a line), `MORE` (what else `--help` says), `add(parser)` for its options and
 `run(chosen, progress)`, which returns plain values for `--json` and the same as text. A command
-that takes no single NETWORK says so with `NETWORK = False`.
+that takes no single NETWORK says so with `NETWORK = False`; `before(parser)` adds what stands
+before NETWORK.
 """
 
 from __future__ import annotations
 
 from types import ModuleType
 
+from core.commands import ablation, fine_tune
+
 #: name → module; a command is a line here.
-COMMANDS: dict[str, ModuleType] = {}
+COMMANDS: dict[str, ModuleType] = {
+    "fine-tune": fine_tune,
+    "ablation": ablation,
+}
