@@ -38,6 +38,8 @@ examples:
   python -m core accuracy small --limit 500
   python -m core size small --latency
   python -m core export small --onnx small.onnx
+  python -m core fine-tune vgg11_bn-digits --groups all --sparsity 0.5 --rules select,released
+  python -m core ablation solvers vgg11_bn-digits --groups 6 --out solvers.json
 
 `python -m core COMMAND --help` explains a command and its choices. Networks are trained by
 `python -m core.training`, images fetched by `python -m core.download`.
