@@ -1,8 +1,8 @@
-"""Experiments off the page, each found again by what it measures: whoever asks for the same sees it.
+"""Experiments off the page: whoever asks for the same sees the same run.
 
-A run goes on when its page is left, until it is done or somebody cancels it. What it has measured is
-kept in files by its own engine (`core.store`, …), so that neither a cancelled run nor a restart of
-the server loses anything.
+A run goes on when its page is left, until it is done or somebody cancels it. What it has measured
+is kept in files by its own engine (`core.store`, …), so that neither a cancelled run nor a restart
+of the server loses anything.
 """
 
 from __future__ import annotations

@@ -40,6 +40,8 @@ examples:
   python -m core export small --onnx small.onnx
   python -m core sweep --network vgg11_bn-digits --groups 0,6 --sparsities 0.5 --out r.parquet
   python -m core reproduce --network vgg11_bn-digits --out results
+  python -m core fine-tune vgg11_bn-digits --groups all --sparsity 0.5 --rules select,released
+  python -m core ablation solvers vgg11_bn-digits --groups 6 --out solvers.json
 
 `python -m core COMMAND --help` explains a command and its choices. Networks are trained by
 `python -m core.training`, images fetched by `python -m core.download`.
@@ -282,6 +284,7 @@ def parser() -> argparse.ArgumentParser:
         if not takes_network(name):
             ADD.get(name, lambda _: None)(one)
             continue
+        getattr(commands.COMMANDS.get(name), "before", lambda _: None)(one)
         one.add_argument("network", metavar="NETWORK", help="see below")
         one.add_argument(
             "--input-shape", type=shape, metavar="C,H,W",

@@ -18,7 +18,7 @@ from core.cost import channel_features, pairwise, to_centres, with_bias
 from core.cover import Consumer, cover, explained
 from core.data import ImageSet
 from core.groups import CONSUMES, DependencyGraph
-from core.importance import IMPORTANCES, State, scores
+from core.importance import IMPORTANCES, State, partly_known, scores
 from core.measures import KEEPS, Measures, mass, measures
 from core.prepared import Prepared
 from core.projection import RULES, Projection, projection, select
@@ -104,6 +104,7 @@ def plan_group(
         score = scores(
             state, within, recipe.importance, recipe.seed, prepared.original, graph.layers
         )
+        score = partly_known(score, recipe.quality, recipe.seed, index)
 
     def features() -> Tensor:
         return channel_features(state, within, graph.layers, bias)

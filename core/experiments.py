@@ -18,6 +18,8 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from torch import nn
+
 from core import budget, zoo
 from core.compress import Compressed, compress
 from core.data import ImageSet, images
@@ -27,6 +29,7 @@ from core.graph import trace
 from core.prefix import accuracies
 from core.prepared import Prepared
 from core.recipe import CHOICES, Recipe, looks
+from core.shape import state_hash
 
 
 class Bench:
@@ -39,14 +42,44 @@ class Bench:
         self, name: str, limit: int | None = None, weights: Path = zoo.WEIGHTS, seed: int = 0,
         folder: str | None = None,
     ) -> None:  # fmt: skip
-        self.name, self.limit, self.seed, self.folder = name, limit, seed, folder
-        self.module = zoo.load(name, weights)
+        row = zoo.network(name)
+        module, tested = zoo.load(name, weights), images(row.images, "test", folder)
+        self._hold(name, module, tested, row.input_shape, limit, seed, folder)
         self.weights = zoo.file_hash(weights / f"{name}.safetensors")
-        self.row = zoo.network(name)
-        self.graph = trace(self.module, self.row.input_shape)
-        self.prepared = Prepared(self.module, self.graph)
-        self.tested: ImageSet = images(self.row.images, "test", folder)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        module: nn.Module,
+        tested: ImageSet,
+        input_shape: tuple[int, ...] = (3, 32, 32),
+        limit: int | None = None,
+        seed: int = 0,
+        folder: str | None = None,
+    ) -> Bench:
+        """A bench for any network that takes the images; `folder` holds those to look at."""
+        bench = cls.__new__(cls)
+        bench._hold(name, module, tested, input_shape, limit, seed, folder)
+        bench.weights = state_hash(module)
+        return bench
+
+    def _hold(self, name, module, tested, input_shape, limit, seed, folder) -> None:
+        self.name, self.module, self.tested, self.input_shape = name, module, tested, input_shape
+        self.limit, self.seed, self.folder = limit, seed, folder
+        self.graph = trace(module, input_shape)
+        self.prepared = Prepared(module, self.graph)
         self._training: ImageSet | None = None
+
+    @property
+    def training(self) -> ImageSet:
+        """The training split of the images that are tested on."""
+        self._training = self._training or images(self.tested.name, "train", self.folder)
+        return self._training
+
+    def keep_training(self, training: ImageSet) -> None:
+        """Let scores and rules look at these instead: those that the network was trained on."""
+        self._training = training
 
     def named(self, recipe: Recipe) -> Recipe:
         """The recipe with the name of the training images, if its rule or its scores look at some.
@@ -54,15 +87,14 @@ class Bench:
         What looks at none names none.
         """
         looking = looks(recipe.importance, recipe.rule)
-        return recipe.replace(data=self.row.images if looking else "")
+        return recipe.replace(data=self.tested.name if looking else "")
 
     def looking(self, recipe: Recipe) -> tuple[Recipe, ImageSet | None]:
         """The recipe, and the training images that its rule or its scores look at, if they do."""
         recipe = self.named(recipe)
         if not recipe.data:
             return recipe, None
-        self._training = self._training or images(self.row.images, "train", self.folder)
-        return recipe, self._training
+        return recipe, self.training
 
     def budgeted(self, recipe: Recipe, keep: float, spread: str) -> Recipe:
         """The recipe with one sparsity a group, for a share of the weights."""
@@ -88,7 +120,7 @@ class Bench:
 
     def line(self, what: str, recipe: Recipe) -> str:
         out, right, spent = self.compressed(recipe)
-        left = size(out.module, self.row.input_shape).parameters
+        left = size(out.module, self.input_shape).parameters
         share = 100 * left / sum(p.numel() for p in self.module.parameters())
         return f"| {what} | {recipe.rule} | {share:.1f} | {right} | {spent:.1f} |"
 

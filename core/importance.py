@@ -202,3 +202,21 @@ def scores(
             f"The importance {importance!r} needs images; `Prepared.scores` takes them."
         )
     return row.score(Subject(state, group, seed, original, layers))
+
+
+def partly_known(scores: Tensor, quality: float, seed: int, index: int) -> Tensor:
+    """Scores of which a share `quality` of the channels keep theirs: (n,) float64.
+
+    The others, drawn with the seed, exchange theirs among each other at random. With 1 the scores
+    are what they were, with 0 their order is a random one; in between the rank correlation with
+    the scores is `quality` on the mean. The values stay, so masses made of them have the same
+    spread. A channel that is known at some quality is known at every higher one.
+    """
+    unknown = round((1 - quality) * len(scores))
+    if not unknown:
+        return scores
+    generator = labelled_generator(seed, f"quality of the importance of group {index}")
+    chosen = torch.randperm(len(scores), generator=generator)[:unknown]
+    found = scores.clone()
+    found[chosen] = scores[chosen[torch.randperm(unknown, generator=generator)]]
+    return found

@@ -107,12 +107,17 @@ class Together:
     """Variants of a network as one function: images (b, c, h, w) → the logits of each, in order.
 
     `starts` tells where each variant goes on by itself: the operation's name in the traced network.
+    `between` is called before each variant goes its own way: what it raises ends the run.
     """
 
     def __init__(
-        self, module: nn.Module, variants: Iterable[nn.Module] = (), numbers: str = "float32"
+        self,
+        module: nn.Module,
+        variants: Iterable[nn.Module] = (),
+        numbers: str = "float32",
+        between: Callable[[], None] = lambda: None,
     ) -> None:
-        self._numbers = numbers
+        self._numbers, self._between = numbers, between
         module = evaluating(module)
         self._traced = symbolic(module)
         self._module = ready(module, self._traced, numbers)
@@ -139,7 +144,7 @@ class Together:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> list[Tensor]:
-        common = _Common(self._module, self._graph, self._variants, self._starting)
+        common = _Common(self._module, self._graph, self._variants, self._starting, self._between)
         common.run(prepared_images(images.to(device_of(self._module)), self._numbers))
         return [common.told[place].float() for place in range(len(self._variants))]
 
@@ -153,14 +158,16 @@ class _Common(fx.Interpreter):
         graph: fx.Graph,
         variants: Sequence[nn.Module],
         starting: Mapping[fx.Node, list[int]],
+        between: Callable[[], None],
     ) -> None:
         super().__init__(module, graph=graph)
-        self.variants, self.starting = variants, starting
+        self.variants, self.starting, self.between = variants, starting, between
         self.told: dict[int, Tensor] = {}
         self._passed: list[fx.Node] = []
 
     def run_node(self, node: fx.Node):
         for place in self.starting.get(node, ()):
+            self.between()
             # Copies: what follows may write into its inputs. What nobody needs any more is None.
             known = {one: copied(self.env.get(one)) for one in self._passed}
             alone = fx.Interpreter(self.variants[place], graph=self.graph)

@@ -14,7 +14,7 @@ from core.cover import Consumer, consumer
 from core.data import ImageSet
 from core.errors import RecipeError, WeightsError
 from core.groups import CONSUMES, DependencyGraph
-from core.importance import IMPORTANCES, State, labelled_generator, scores
+from core.importance import IMPORTANCES, State, labelled_generator, partly_known, scores
 from core.projection import RULES
 from core.recipe import Recipe
 from core.statistics import Statistics, observe
@@ -77,6 +77,11 @@ class Prepared:
         WeightsError
             If a score is not finite: the network's outputs are not, on those images.
         """
+        known = self._known_scores(index, recipe, images)
+        return partly_known(known, recipe.quality, recipe.seed, index)
+
+    def _known_scores(self, index: int, recipe: Recipe, images: ImageSet | None) -> Tensor:
+        """The importance itself, whatever the recipe's quality."""
         group = self.graph.groups[index]
         needs = IMPORTANCES[recipe.importance].needs
         if needs == "nothing":

@@ -143,7 +143,7 @@ def fits(file: Path, network: str, weights: str, images: str = "") -> Note | Non
 
 
 def this_run(command: str) -> dict:
-    """What is noted of a run: its command, commit, versions, date and machine."""
+    """What is told of a run that goes on now: command, commit, versions, date, machine."""
     return {
         "command": command,
         "commit": commit(),

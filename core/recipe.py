@@ -70,6 +70,8 @@ class Recipe:
     order : which weights a group's scores and plan are made from. Regression always goes from the
         input to the output and sees the smaller network.
     rounds : in how many rounds the groups shrink; each plans from what the one before has left.
+    quality : share of a group's channels whose importance is known, 0 ≤ quality ≤ 1; the others,
+        drawn with the seed, exchange theirs at random (`core.importance.partly_known`).
     """
 
     groups: tuple[int, ...] | str = (0,)
@@ -93,6 +95,7 @@ class Recipe:
     synthetic: str = "leaves"
     order: str = "original"
     rounds: int = 1
+    quality: float = 1.0
 
     def __post_init__(self) -> None:
         # Lists are how JSON writes tuples.
@@ -130,6 +133,9 @@ class Recipe:
             object.__setattr__(self, name, float(value))
         if self.share > 1:
             raise RecipeError(f"share must be at most 1, all of the mass; got {self.share!r}.")
+        if not _number(self.quality) or not 0 <= self.quality <= 1:
+            raise RecipeError(f"quality must lie between 0 and 1; got {self.quality!r}.")
+        object.__setattr__(self, "quality", float(self.quality) + 0.0)
         # 0, 0.0 and −0.0 are one sparsity: one key, one link, one line in a table.
         shares = tuple(float(share) + 0.0 for share in shares)
         object.__setattr__(self, "sparsity", shares if several else shares[0])
@@ -271,8 +277,18 @@ class Recipe:
     @property
     def key(self) -> str:
         """Sixteen digits that change with any field."""
-        text = json.dumps(self.as_dict(), sort_keys=True)
+        told = self.as_dict()
+        for name in LATER:
+            if told[name] == _DEFAULTS[name]:
+                del told[name]
+        text = json.dumps(told, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+#: Fields that came after results had been recorded by their keys: at their default they are left
+#: out of the key, so that it is what it was.
+LATER = ("quality",)
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Recipe)}
 
 
 def looks(importance: str, rule: str) -> bool:
@@ -285,7 +301,7 @@ def plain(recipe: Recipe) -> Recipe:
 
     They change nothing for pruning, so that all fusions of a group share one pruned network.
     """
-    same = ["groups", "sparsity", "importance", "rounds", "seed"]
+    same = ["groups", "sparsity", "importance", "quality", "rounds", "seed"]
     if IMPORTANCES[recipe.importance].needs != "nothing":
         same += ["data", "samples"]
     return Recipe(rule="select", **{name: getattr(recipe, name) for name in same})

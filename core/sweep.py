@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -102,6 +102,7 @@ def run(
     command: str = "",
     every: float = 3.0,
     scheduler: str | None = None,
+    between: Callable[[], None] = lambda: None,
 ) -> Iterator[Event]:
     """Measure what the file does not hold yet, and tell how far it is. Stop whenever you like.
 
@@ -110,6 +111,7 @@ def run(
     numbers : in which numbers networks run, a key of `core.ready.NUMBERS`.
     command : what the note beside the file says of where the rows come from.
     every : seconds after which the counts in progress are kept.
+    between : called between any two pieces of work, fractions of a second; what it raises ends it.
     scheduler : address of a Dask scheduler whose workers count (`core.cluster`).
 
     Raises
@@ -162,7 +164,7 @@ def run(
             digest = hashlib.sha256(" ".join(blanks[one].key for one in part).encode()).hexdigest()
             aside = path.with_name(f".{path.name}.{digest[:16]}.counts")
             total = blanks[part[0]].right.total
-            for step in count(bench, part, numbers, aside, every):
+            for step in count(bench, part, numbers, aside, every, between):
                 clock.tick(place, step.made, step.counted / total, step.fresh / total)
                 making = ("making", part[-1].groups, step.made, len(part))
                 counting = ("counting", part[-1].groups, step.counted, total)
@@ -216,6 +218,7 @@ def count(
     numbers: str,
     aside: Path | None = None,
     every: float = 3.0,
+    between: Callable[[], None] = lambda: None,
 ) -> Iterator[Step]:
     """Make the networks of a chunk, then count what they name right; the last step tells it all.
 
@@ -230,7 +233,7 @@ def count(
         If that file is damaged.
     """
     total = counted_images(bench.module, bench.tested, bench.limit)
-    together = Together(bench.module, numbers=numbers)
+    together = Together(bench.module, numbers=numbers, between=between)
     places: dict[str, int] = {}  # a network's hash → its place among those that are counted
     mine: list[int] = []
     for made, recipe in enumerate(recipes, 1):
@@ -241,6 +244,7 @@ def count(
             together.add(module)
         mine.append(places[told])
         yield Step(made)
+        between()
     of = [*places, bench.tested.fingerprint, numbers]
     same = hashlib.sha256(" ".join(of).encode()).hexdigest()
     done, right = _kept(aside, same, total)

@@ -116,6 +116,40 @@ def augmented(pixels: Tensor, side: int, mirrored: Tensor, generator: torch.Gene
     return crops.permute(0, 3, 1, 2)  # (b, 3, s, s)
 
 
+def order(count: int, seed: int, epoch: int) -> tuple[Tensor, torch.Generator]:
+    """The order of `count` images in an epoch, from (seed, epoch) alone: (count,) int64.
+
+    The generator goes on from there, for whatever else the epoch draws.
+    """
+    generator = torch.Generator().manual_seed(seed * 1000 + epoch)
+    return torch.randperm(count, generator=generator), generator
+
+
+def descent(
+    module: nn.Module, rate: float, momentum: float, weight_decay: float
+) -> torch.optim.SGD:
+    """Stochastic gradient descent with Nesterov's momentum; biases and batch norm don't decay."""
+    matrices = [p for p in module.parameters() if p.ndim > 1]
+    vectors = [p for p in module.parameters() if p.ndim <= 1]
+    return torch.optim.SGD(
+        [
+            {"params": matrices, "weight_decay": weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ],
+        lr=rate,
+        momentum=momentum,
+        nesterov=momentum > 0,
+    )
+
+
+def store(told: dict, checkpoint: Path) -> None:
+    """Write a checkpoint, whole or not at all."""
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    partial = checkpoint.with_suffix(".partial")
+    torch.save(told, partial)
+    partial.replace(checkpoint)
+
+
 def train(
     module: nn.Module,
     images: data.ImageSet,
@@ -135,17 +169,7 @@ def train(
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module = module.to(device, memory_format=torch.channels_last).train()
-    matrices = [p for p in module.parameters() if p.ndim > 1]
-    vectors = [p for p in module.parameters() if p.ndim <= 1]  # biases and batch norm: no decay
-    optimiser = torch.optim.SGD(
-        [
-            {"params": matrices, "weight_decay": schedule.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ],
-        lr=schedule.peak,
-        momentum=schedule.momentum,
-        nesterov=True,
-    )
+    optimiser = descent(module, schedule.peak, schedule.momentum, schedule.weight_decay)
     first = 0
     if checkpoint and checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
@@ -159,12 +183,11 @@ def train(
     steps = per_epoch * schedule.epochs
     begun, done = time.monotonic(), 0
     for epoch in range(first, schedule.epochs):
-        generator = torch.Generator().manual_seed(seed * 1000 + epoch)
-        order = torch.randperm(len(images), generator=generator)
+        shuffled, generator = order(len(images), seed, epoch)
         side = schedule.crop(epoch)
         loss_sum = right = seen = 0
         for index in range(per_epoch):
-            chosen = order[index * schedule.batch : (index + 1) * schedule.batch]
+            chosen = shuffled[index * schedule.batch : (index + 1) * schedule.batch]
             mirrored = ((parity[chosen] + epoch) % 2 == 1) & schedule.flip
             pixels = augmented(images.images[chosen], side, mirrored, generator)
             x = images.normalised(pixels.to(device))
@@ -191,17 +214,8 @@ def train(
                     f"{left / 60:.0f} min left"
                 )
         if checkpoint:
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            partial = checkpoint.with_suffix(".partial")
-            torch.save(
-                {
-                    "module": module.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "epoch": epoch + 1,
-                },
-                partial,
-            )
-            partial.replace(checkpoint)
+            told = {"module": module.state_dict(), "optimiser": optimiser.state_dict()}
+            store(told | {"epoch": epoch + 1}, checkpoint)
     return module.eval()
 
 

@@ -46,6 +46,7 @@ OTHER = {
     "relaxation": 2.0,
     "share": 0.5,
     "temperature": 0.25,
+    "quality": 0.5,
 }
 
 
@@ -250,6 +251,18 @@ def test_equal_recipes_have_equal_keys(fields):
     other = {name: abs(float(value)) for name, value in fields.items()}
     assert Recipe(**fields) == Recipe(**other)
     assert Recipe(**fields).key == Recipe(**other).key
+
+
+def test_keys_of_before_a_field_came_stay_what_they_were():
+    """What was recorded by a key is found by it still; the new field changes it."""
+    assert Recipe().key == "93b9854e5508b7c5"
+    assert Recipe("all", 0.3, rule="best").key == "c21f930c06654be6"
+    assert Recipe(quality=1).key == Recipe().key != Recipe(quality=0.9).key
+
+
+@pytest.mark.parametrize("quality", [-0.1, 1.1, math.nan, True, "1", None])
+def test_a_quality_that_cannot_be_is_refused(quality):
+    assert "quality must lie between 0 and 1" in refusal(quality=quality)
 
 
 @pytest.mark.slow

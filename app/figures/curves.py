@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from app.figures import theme
+from app.figures import ends, theme
 from app.figures.accuracy import COLOURS, NAMES
 from app.language import ENGLISH, Texts
 from core.evaluate import Accuracy
@@ -76,20 +76,18 @@ def figure(
 
 def _name(chart: go.Figure, settings: Sequence[Curves], mode: str, say: Texts) -> None:
     """Write the names behind the ends of the lines, each clear of the one above."""
-    ends = [
-        (100 * list(curve.values())[-1].mean, 100 * list(curve)[-1], name, one.setting)
-        for one in settings
-        for name in NAMES[1:]
-        if (curve := getattr(one, name))
-    ]
-    height = 101.0
-    for y, x, name, setting in sorted(ends, reverse=True):
-        height = min(y, height - 9)  # percent: about the height of the letters
-        chart.add_annotation(
-            x=x, y=height, text=f"<b>{say(f'accuracy.name.{name}')} {setting}</b>",
-            showarrow=False, xanchor="left", xshift=8,
-            font=dict(color=COLOURS[name][mode], size=14),
-        )  # fmt: skip
+    ends.name(
+        chart,
+        (
+            (
+                100 * list(curve.values())[-1].mean, 100 * list(curve)[-1],
+                f"{say(f'accuracy.name.{name}')} {one.setting}", COLOURS[name][mode],
+            )
+            for one in settings
+            for name in NAMES[1:]
+            if (curve := getattr(one, name))
+        ),
+    )  # fmt: skip
 
 
 def _frame(chart: go.Figure, mode: str, say: Texts) -> go.Figure:

@@ -1,4 +1,4 @@
-"""What fusion gains over plain pruning, as a map over groups and sparsities; ours and the paper's."""
+"""What fusion gains over plain pruning, as a map over groups and sparsities."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def points(found: GainMap) -> dict[tuple[int, float], float]:
 def figure(cells: Points, now: int | None, mode: str, say: Texts = ENGLISH) -> go.Figure:
     """A cell for each group (a row, group 0 last as it is nearest the output) and sparsity.
 
-    Every cell has its number in points of accuracy; blue is a gain, purple a loss. The customdata of
-    a cell is [group]. `now` : the group that is looked at; its name is marked.
+    Every cell has its number in points of accuracy; blue is a gain, purple a loss. The customdata
+    of a cell is [group]. `now` : the group that is looked at; its name is marked.
     """
     groups = sorted({group for group, _ in cells}, reverse=True)  # from the input on
     sparsities = sorted({sparsity for _, sparsity in cells})

@@ -36,7 +36,7 @@ PRESETS = {
 
 def body(page: Page, told: dict[str, str]) -> None:
     say, loaded, choice = page.say, page.loaded, page.choice
-    st.subheader(say("ablation.title"), anchor=False)
+    st.subheader(say("ablation.heading"), anchor=False)
     st.markdown(say("ablation.lead"))
     presets(page)
     kind = controls.pick_view("ablation", labelled=True)

@@ -23,7 +23,7 @@ FEWER = 200
 
 def body(page: Page, told: dict[str, str]) -> None:
     say, loaded, choice = page.say, page.loaded, page.choice
-    st.subheader(say("divergence.title"), anchor=False)
+    st.subheader(say("divergence.heading"), anchor=False)
     st.markdown(say("divergence.lead"))
     with st.container(horizontal=True):
         count = controls.pick_view("images", labelled=True)

@@ -43,7 +43,7 @@ class Known:
 
 def body(page: Page, told: dict[str, str]) -> None:
     say, loaded, choice = page.say, page.loaded, page.choice
-    st.subheader(say("landscape.title"), anchor=False)
+    st.subheader(say("landscape.heading"), anchor=False)
     st.markdown(say("landscape.lead"))
     quantity = controls.pick_view("height", labelled=True)
     key = ("landscape", loaded.name, choice.recipe, IMAGES, page.folder)
@@ -120,7 +120,10 @@ def write(file: Path, known: Known) -> None:
         "frame": [known.frame.left, known.frame.bottom, known.frame.side],
         "spots": {name: list(place) for name, place in known.spots.items()},
     } | {
-        name: [[list(at), one.accuracy.correct, one.accuracy.total, one.loss] for at, one in held.items()]
+        name: [
+            [list(at), one.accuracy.correct, one.accuracy.total, one.loss]
+            for at, one in held.items()
+        ]
         for name, held in rows.items()
     }  # fmt: skip
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -26,15 +26,16 @@ COUNTED = 2000
 
 @dataclass(frozen=True)
 class Known:
-    """The curves so far, by rule; `whole` where nothing is left to do."""
+    """The curves so far, by rule, of training on so many images; is nothing left to do?"""
 
     histories: Mapping[str, History]
     whole: bool
+    images: int
 
 
 def body(page: Page, told: dict[str, str]) -> None:
     say, loaded, choice = page.say, page.loaded, page.choice
-    st.subheader(say("finetune.title"), anchor=False)
+    st.subheader(say("finetune.heading"), anchor=False)
     st.markdown(say("finetune.lead"))
     with st.container(horizontal=True):
         shrunk = controls.pick_view("shrunk", labelled=True)
@@ -63,11 +64,12 @@ def body(page: Page, told: dict[str, str]) -> None:
         name = zoo.network(loaded.name).images
         training, testing = (cache.images(name, page.folder, s) for s in ("train", "test"))
         limit = min(COUNTED, len(testing))
+        count = min(tuning.images or len(training), len(training))
         places = runs.folder() / "tuning"
         tuned = FineTuning(networks, training, testing, tuning, limit, places)
 
         def tell(sentence: str) -> None:
-            job.result = Known(copy.deepcopy(tuned.histories), tuned.done)
+            job.result = Known(copy.deepcopy(tuned.histories), tuned.done, count)
             write(file, job.result)
             job.report(tuned.share, sentence)
 
@@ -75,7 +77,7 @@ def body(page: Page, told: dict[str, str]) -> None:
         for seen in tuned.run(job.hold):
             title = say(f"accuracy.name.{'pruned' if seen.name == 'select' else 'fused'}")
             tell(say("finetune.step", name=title, epoch=seen.epoch, step=seen.step, all=seen.steps))
-        job.result = Known(copy.deepcopy(tuned.histories), tuned.done)
+        job.result = Known(copy.deepcopy(tuned.histories), tuned.done, count)
         write(file, job.result)
         return job.result
 
@@ -99,11 +101,11 @@ def draw(page: Page, shrunk: str, known: Known | None, drawn_in: str) -> None:
     with left:
         picture = as_json(figures.accuracy(lines, dense, drawn_in, say))
         chart(picture, page.key("tuned"), figures.alt(lines, dense, say))
-        captions(figures.caption(lines, say))
+        captions(figures.caption(lines, known.images, "", say))
     with right:
         picture = as_json(figures.loss(lines, drawn_in, say))
-        chart(picture, page.key("tuned_loss"), figures.alt_loss(lines, say))
-        captions(figures.caption_loss(say))
+        chart(picture, page.key("tuned_loss"), say("finetune.alt_loss"))
+        captions((say("finetune.caption_loss"), say("finetune.caution_loss")))
     theirs = published.fine_tuned(page.loaded.name)
     if theirs and shrunk == "all":
         rows = [
@@ -121,7 +123,7 @@ def draw(page: Page, shrunk: str, known: Known | None, drawn_in: str) -> None:
 def write(file: Path, known: Known) -> None:
     """Keep the curves; the networks' checkpoints are kept by the engine."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    told = {"whole": known.whole} | {
+    told = {"whole": known.whole, "images": known.images} | {
         "histories": {rule: one.as_dict() for rule, one in known.histories.items()}
     }
     partial = file.with_suffix(".partial")
@@ -135,7 +137,7 @@ def read(file: Path) -> Known | None:
         return None
     told = json.loads(file.read_text(encoding="utf-8"))
     found = {rule: History.from_dict(one) for rule, one in told["histories"].items()}
-    return Known(found, told["whole"])
+    return Known(found, told["whole"], told["images"])
 
 
 frame.draw(body, lambda: None)

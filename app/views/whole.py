@@ -1,8 +1,6 @@
-"""Whole network: all groups shrink at once, by one sparsity or by a budget; what is left and gone."""
+"""Whole network: all groups shrink at once, by one sparsity or by a budget."""
 
 from __future__ import annotations
-
-from functools import partial
 
 import streamlit as st
 

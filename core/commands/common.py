@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from typing import Any
 
 from core import data
+from core.errors import DataError
+from core.experiments import Bench
 from core.output import Progress
 from core.source import Source, source
 
@@ -25,6 +28,51 @@ def named(chosen: argparse.Namespace, progress: Progress) -> Source:
             "FILE.safetensors", file=sys.stderr,
         )  # fmt: skip
     return found
+
+
+def bench(chosen: argparse.Namespace, progress: Progress, seed: int = 0) -> Bench:
+    """The network that was named with its test images, of which the first `--limit` count.
+
+    Raises
+    ------
+    DataError
+        If it isn't known which images it was trained for.
+    """
+    found = named(chosen, progress)
+    name = chosen.images or found.images
+    if name is None:
+        raise DataError(
+            f"It isn't known which images {found.name} was trained for. Name them: --images "
+            "digits, --images cifar10, or a folder in the data folder."
+        )
+    tested = data.images(name, "test", chosen.data_dir, progress.share)
+    limit = len(tested) if chosen.limit is None else min(chosen.limit, len(tested))
+    progress.say(f"Tracing {found.name}")
+    return Bench.of(
+        found.name, found.module, tested, found.input_shape, limit, seed, chosen.data_dir
+    )
+
+
+def add_images(one: argparse.ArgumentParser) -> None:
+    """The options that `bench` reads, apart from the network's own."""
+    one.add_argument(
+        "--images", metavar="NAME", help="the images (default: those it was trained for)"
+    )
+    one.add_argument("--limit", type=int, metavar="N", help="test on the first N images (all)")
+    add_data_dir(one)
+
+
+def told_command(*names: str) -> str:
+    """The command as it was given, for the note on where results come from."""
+    return shlex.join(["python", "-m", "core", *(names or sys.argv[1:])])
+
+
+def shares(text: str) -> tuple[float, ...]:
+    """`0.3,0.5` → (0.3, 0.5)."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 0.3,0.5") from error
 
 
 def add_data_dir(one: argparse.ArgumentParser) -> None:

@@ -92,7 +92,7 @@ def prepared(
         of += [group.index for group in bench.graph.groups] if one == "each" else [one]
     return bench, sweep.entries(
         of, chosen.sparsities, chosen.importances, chosen.rules, chosen.solvers, chosen.seeds,
-        bench.row.images,
+        bench.tested.name,
     )  # fmt: skip
 
 
