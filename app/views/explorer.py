@@ -67,7 +67,7 @@ def draw() -> None:
 
     with st.container(horizontal=True, vertical_alignment="center", key="tools"):
         lesson.pick()
-        if "cifar10" not in available:
+        if "cifar10" not in available and lesson.wants_images():
             download.offer(None if trouble else folder, speech())
     for note in notes:
         st.info(note, icon=":material/link:")
