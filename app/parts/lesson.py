@@ -39,10 +39,9 @@ _LAYOUT = f"""
 .st-key-lesson_panel .katex-display {{ font-size: 0.95em; overflow-x: auto; overflow-y: hidden; }}
 .st-key-lesson_panel .katex-display {{ padding: 0.2rem 0; }}
 .st-key-lesson_panel [role="radiogroup"] {{ gap: 0.5rem; }}
-.st-key-lesson_panel [role="radiogroup"] label {{ align-items: flex-start; }}
 .st-key-lesson_panel > :is(.st-key-lesson_ways, :has(> .st-key-lesson_ways)) {{
   position: sticky; bottom: 0; z-index: 3; padding: 0.5rem 0; margin-top: auto;
-  background: var(--st-background-color);
+  background: var(--paper);
 }}
 .st-key-head [data-testid="stMarkdown"] {{ display: none; }}
 @media (min-width: {NARROW}px) {{
@@ -167,7 +166,8 @@ def beside(told: Mapping[str, str]) -> DeltaGenerator:
     lesson, number = now
     say, step = speech(), lesson.step(number)
     st.html(
-        f"<style>:root {{ --mark: {theme.CHOSEN[mode()]}; }}{_LAYOUT}"
+        f"<style>:root {{ --mark: {theme.CHOSEN[mode()]}; --paper: {theme.PAPER[mode()]}; }}"
+        f"{_LAYOUT}"
         f"{marks(step, hidden(), say)}</style>"
     )
     with st.container(key="lesson_beside"):
@@ -326,13 +326,15 @@ def places(both: bool) -> dict[str, DeltaGenerator]:
     """Where each part goes. On the first screen stands the story: which layers shrink together,
     where their channels' mass goes, and what that does to the accuracy.
 
-    Beside a lesson all stand one under the other, what its step marks first. `both`: two settings are compared, so that plan
-    and channels get the whole width between what is above and what is below.
+    Beside a lesson all stand one under the other, what its step marks first. `both`: two settings
+    are compared, so that plan and channels get the whole width between what is above and what is
+    below.
     """
     if current() is not None:
         step = step_now()
         marked = step.highlight if step else ()
-        return {name: st.container() for name in sorted(PLACES, key=lambda one: one not in marked)}
+        first = [name for name in marked if name in PLACES]
+        return {name: st.container() for name in dict.fromkeys([*first, *PLACES])}
     left, right = st.columns(2, gap="large")
     found = {"graph": left.container(), "accuracy": (right if both else left).container()}
     if both:
