@@ -32,18 +32,23 @@ def data_dir() -> str | None:
     return parser.parse_known_args(sys.argv[1:])[0].data_dir
 
 
-def draw(body: Callable[[Page, dict[str, str]], None], tools: Callable[[], None]) -> None:
+def draw(
+    body: Callable[[Page, dict[str, str]], None],
+    tools: Callable[[], None] = lambda: None,
+    wants_images: Callable[[], bool] = lambda: True,
+) -> None:
     """Draw a page: its settings, then `body`, given the choice and its link.
 
-    `tools` are drawn in the row under the title, before the offer to download images.
+    `tools` are drawn in the row under the title, before the offer to download images, which is made
+    where somebody `wants_images`.
     """
     begun = time.monotonic()
     with jobs.page_first():
-        _draw(body, tools)
+        _draw(body, tools, wants_images)
     log.info("page drawn in %.0f ms", 1000 * (time.monotonic() - begun))
 
 
-def _draw(body: Callable[[Page, dict[str, str]], None], tools: Callable[[], None]) -> None:
+def _draw(body, tools, wants_images) -> None:
     folder = data_dir()
     try:
         available, trouble = data.available(folder), None
@@ -54,7 +59,7 @@ def _draw(body: Callable[[Page, dict[str, str]], None], tools: Callable[[], None
 
     with st.container(horizontal=True, vertical_alignment="center", key="tools"):
         tools()
-        if "cifar10" not in available:
+        if "cifar10" not in available and wants_images():
             download.offer(None if trouble else folder, speech())
     for note in notes:
         st.info(note, icon=":material/link:")

@@ -134,4 +134,4 @@ def presets(page: Page) -> None:
         st.switch_page("views/divergence.py")
 
 
-frame.draw(body, lambda: None)
+frame.draw(body)

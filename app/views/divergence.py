@@ -87,4 +87,4 @@ def draw(page: Page, shown: str, known: Known | None, drawn_in: str) -> None:
         st.warning(figures.sign(one, say), icon=":material/troubleshoot:")
 
 
-frame.draw(body, lambda: None)
+frame.draw(body)

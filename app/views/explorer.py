@@ -34,7 +34,7 @@ def draw() -> None:
             step = show(page)
         take.show(page, told, step)
 
-    frame.draw(body, lesson.pick)
+    frame.draw(body, lesson.pick, lesson.wants_images)
 
 
 def show(page: Page) -> Step | None:

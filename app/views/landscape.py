@@ -145,4 +145,4 @@ def read(file: Path) -> Known | None:
     return Known(Frame(*told["frame"]), spots, *held)
 
 
-frame.draw(body, lambda: None)
+frame.draw(body)

@@ -151,4 +151,4 @@ def kinds(ours: GainMap, page: Page) -> None:
         st.caption(" ".join(named))
 
 
-frame.draw(body, lambda: None)
+frame.draw(body)

@@ -140,4 +140,4 @@ def read(file: Path) -> Known | None:
     return Known(found, told["whole"], told["images"])
 
 
-frame.draw(body, lambda: None)
+frame.draw(body)

@@ -135,4 +135,4 @@ def table(page: Page, spread: str, points: list[Point]) -> None:
     st.caption(say("whole.table_caption"))
 
 
-frame.draw(body, lambda: None)
+frame.draw(body)
