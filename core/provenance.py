@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -62,8 +62,8 @@ def read(file: Path) -> Note | None:
     path = beside(file)
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        images = told.get("images", "")
-        note = Note(told["network"], told["weights"], tuple(told["runs"]), images)
+        note = Note(told["network"], told["weights"], tuple(told["runs"]))
+        note = replace(note, images=told.get("images", ""))
         if not all(isinstance(run[key], str) for run in note.runs for key in RUN):
             raise TypeError("a run's command, commit, date and machine are texts")
         if not note.runs:
