@@ -42,6 +42,17 @@ def no_images(isolated_home):
     cache.clear()
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Threads that wait for each other in work this small cost more than they bring."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @dataclass
 class FakeCifar:
     """A tiny CIFAR whose checksums torchvision takes for the published ones."""

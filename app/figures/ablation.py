@@ -295,16 +295,17 @@ def headline(ablation: str, entries: Sequence[Entry], say: Texts = ENGLISH) -> s
     """One sentence: in how many comparisons one side is clearly ahead of the other."""
     above, below = ("informed", "fused") if ablation == "masses" else ("fused", "pruned")
     if ablation in CURVES:
-        pairs = [
-            (curves[above][at], curves[below][at])
-            for _, curves in _panels(ablation, entries, say)
-            if above in curves and below in curves
-            for at in curves[above]
-            if at in curves[below]
-        ]
-        if ablation == "corruption":
-            # Clean images stand in every panel, and count once.
-            pairs = list(dict.fromkeys(pairs))
+        # Clean images stand in every panel of the corruptions, and count once.
+        once = {0: ""} if ablation == "corruption" else {}
+        pairs = list(
+            {
+                (once.get(at, title), at): (curves[above][at], curves[below][at])
+                for title, curves in _panels(ablation, entries, say)
+                if above in curves and below in curves
+                for at in curves[above]
+                if at in curves[below]
+            }.values()
+        )
     elif ablation == "solvers":
         pairs = [
             (spread([one]), spread([pruned]))
