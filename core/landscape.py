@@ -219,14 +219,14 @@ class _Until(fx.Interpreter):
     """Runs a network up to an operation; `run` returns what is needed from there on."""
 
     def __init__(self, network: fx.GraphModule, start: fx.Node, needed: list[fx.Node]) -> None:
-        super().__init__(network, garbage_collect_values=False)
-        self.start, self.needed, self.passed = start, needed, False
+        super().__init__(network)
+        self.start, self.needed = start, needed
+        self.told: list[Tensor] | None = None
 
     def run_node(self, node: fx.Node):
-        self.passed = self.passed or node is self.start
-        if node.op == "output":
-            return [self.env[one] for one in self.needed]
-        return None if self.passed else super().run_node(node)
+        if node is self.start:  # from here on nothing runs, and what was needed is let go
+            self.told = [self.env[one] for one in self.needed]
+        return super().run_node(node) if self.told is None else self.told
 
 
 def _rest(network: fx.GraphModule, start: fx.Node) -> tuple[fx.GraphModule, list[fx.Node]]:
