@@ -183,7 +183,9 @@ class Surface:
         self._bytes = 0
 
     @torch.inference_mode()
-    def measure(self, x: float, y: float, between: Callable[[int], None] = lambda done: None):
+    def measure(
+        self, x: float, y: float, between: Callable[[int], None] = lambda done: None
+    ) -> Height:
         """The height at these coordinates.
 
         `between` is told before each batch how many images are done; what it raises ends the work.
