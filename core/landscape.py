@@ -183,7 +183,9 @@ class Surface:
         self._bytes = 0
 
     @torch.inference_mode()
-    def measure(self, x: float, y: float, between: Callable[[int], None] = lambda done: None):
+    def measure(
+        self, x: float, y: float, between: Callable[[int], None] = lambda done: None
+    ) -> Height:
         """The height at these coordinates.
 
         `between` is told before each batch how many images are done; what it raises ends the work.
@@ -219,14 +221,14 @@ class _Until(fx.Interpreter):
     """Runs a network up to an operation; `run` returns what is needed from there on."""
 
     def __init__(self, network: fx.GraphModule, start: fx.Node, needed: list[fx.Node]) -> None:
-        super().__init__(network, garbage_collect_values=False)
-        self.start, self.needed, self.passed = start, needed, False
+        super().__init__(network)
+        self.start, self.needed = start, needed
+        self.told: list[Tensor] | None = None
 
     def run_node(self, node: fx.Node):
-        self.passed = self.passed or node is self.start
-        if node.op == "output":
-            return [self.env[one] for one in self.needed]
-        return None if self.passed else super().run_node(node)
+        if node is self.start:  # from here on nothing runs, and what was needed is let go
+            self.told = [self.env[one] for one in self.needed]
+        return super().run_node(node) if self.told is None else self.told
 
 
 def _rest(network: fx.GraphModule, start: fx.Node) -> tuple[fx.GraphModule, list[fx.Node]]:

@@ -171,6 +171,7 @@ def test_a_concatenation_is_compared_on_what_stays():
 def test_what_writes_in_place_is_compared_as_it_was_put_out():
     torch.manual_seed(0)
     net = Overwriting(10).eval()
+    net.relu = nn.LeakyReLU(0.1, inplace=True)  # done twice, it is seen
     graph, images = core.trace(net, (3, 32, 32)), core.images("digits")
     index = next(g.index for g in graph.groups if g.producers == ("inner",))
     out = core.compress(net, graph, core.Recipe(groups=(index,), rule="released"))
