@@ -29,7 +29,7 @@ window.usable = () => {
     const found = [], below = root => {
         for (const e of root.querySelectorAll('*')) {
             if (e.shadowRoot) below(e.shadowRoot);
-            const kinds = 'button, input, summary, a[href], canvas[tabindex], .chart, [tabindex="0"]';
+            const kinds = 'button, input, summary, a[href], canvas[tabindex], [tabindex="0"]';
             if (e.matches(kinds) && !e.disabled && !e.parentElement?.closest('canvas')
                 && e.checkVisibility({visibilityProperty: true})) found.push(e);
         }
@@ -51,12 +51,13 @@ def opened(browser, address):  # noqa: F811
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)
         page.goto(address + BASE + more)
         page.get_by_text("all 597 images").wait_for()
         page.locator(".js-plotly-plot").nth(2).wait_for()
         page.get_by_text(re.compile(r"PCA 0\.\d+, UMAP 0\.")).wait_for()
         page.evaluate(HELPERS)
+        page.set_default_timeout(30_000)
         return page
 
     yield open_page
@@ -304,5 +305,6 @@ def test_a_click_on_the_plan_chooses_the_channel_everywhere(opened):
     cells.first.wait_for(state="attached")
     source = cells.all_text_contents()[-5]  # source, target, share, mass, cost
     assert source.isdecimal() and int(source) != channel
-    table.click(position={"x": 17, "y": 35 * 5 + 17})  # the box at the row's left, below the head
+    box = page.locator(".st-key-plan-table .dvn-scroller").first
+    box.click(position={"x": 17, "y": 35 * 5 + 17})  # the box at the row's left, below the head
     marked(page, source)
