@@ -23,6 +23,8 @@ from app.speech import speech
 #: What the figure comes back as when somebody downloads it: vectors for slides, pixels for chats.
 FORMATS = ("svg", "png")
 
+#: Buttons of Plotly's that are not offered; `sendChartToCloud` would hand the figure to a server.
+UNWANTED = ["select2d", "lasso2d", "autoScale2d", "toImage", "sendChartToCloud"]
 #: Where a figure's JSON tells how high it is, in pixels; the layout stands behind the traces.
 _HEIGHT = re.compile(r'"height":(\d+)')
 
@@ -79,7 +81,8 @@ def chart(
         "config": {
             "displaylogo": False,
             "displayModeBar": "hover" if bar else False,
-            "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "toImage"],
+            "modeBarButtonsToRemove": UNWANTED,
+            "plotlyServerURL": "",
             **({"scrollZoom": True, "doubleClick": "reset"} if zoom else {}),
             "locale": say.language,
             "locales": {say.language: _locale(say)},

@@ -120,39 +120,46 @@ def leave() -> None:
 
 
 def pick() -> None:
-    """The list of lessons, behind a button, and the way out of the open one."""
-    say = speech()
-    _shelf(say)
+    """The list of lessons, behind a button, and the way out of the open one.
+
+    It is a dialog, which takes the keyboard along: Streamlit puts what a popover holds at the end
+    of the page, behind all other controls.
+    """
+    label, state = speech()("lesson.list"), st.session_state
+
+    def opened(now: bool) -> None:
+        state["lessons_open"] = now
+
+    st.button(label, icon=":material/school:", key="lessons", on_click=opened, args=(True,))
+    if state.get("lessons_open"):
+        st.dialog(label, width="medium", on_dismiss=lambda: opened(False))(shelf)()
     if current() is not None:
         st.button(
-            say("lesson.leave"), key="lesson_leave", on_click=leave, type="tertiary",
+            speech()("lesson.leave"), key="lesson_leave", on_click=leave, type="tertiary",
             icon=":material/close:",
         )  # fmt: skip
 
 
-def _shelf(say: Texts) -> None:
+def shelf() -> None:
+    """The lessons there are, each with a button; and those that can't be read."""
+    say = speech()
     found, broken = cache.lessons()
-    label = say("lesson.list")
-    with st.popover(
-        label, icon=":material/school:", key="lessons_open", on_change="rerun", width="content"
-    ) as shelf:
-        if not shelf.open:
-            return
-        for lesson in sorted(found.values(), key=lambda one: (one.order, one.name)):
-            st.button(
-                f"**{lesson.title(say.language)}**", key=f"open {lesson.name}", on_click=go,
-                args=(lesson.name, 1), type="tertiary", icon=":material/play_lesson:",
+    for lesson in sorted(found.values(), key=lambda one: (one.order, one.name)):
+        if st.button(
+            f"**{lesson.title(say.language)}**", key=f"open {lesson.name}", on_click=go,
+            args=(lesson.name, 1), type="tertiary", icon=":material/play_lesson:",
+        ):  # fmt: skip
+            st.rerun()  # the page: a dialog redraws only itself
+        st.caption(
+            say(
+                "lesson.about",
+                summary=lesson.summary(say.language),
+                minutes=lesson.minutes,
+                audience=lesson.audience(say.language),
             )  # fmt: skip
-            st.caption(
-                say(
-                    "lesson.about",
-                    summary=lesson.summary(say.language),
-                    minutes=lesson.minutes,
-                    audience=lesson.audience(say.language),
-                )  # fmt: skip
-            )
-        for sentence in broken:
-            st.warning(say("lesson.broken", problem=sentence), icon=":material/edit_note:")
+        )
+    for sentence in broken:
+        st.warning(say("lesson.broken", problem=sentence), icon=":material/edit_note:")
 
 
 def beside(told: Mapping[str, str]) -> DeltaGenerator:
