@@ -197,17 +197,11 @@ def saved(page, key: str, kind: str) -> tuple[dict, bytes]:
     return chart.evaluate("c => ({width: c.clientWidth, height: c.clientHeight})"), content
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_figures_are_drawn_whole_on_the_pages_own_ground(page, scheme):
+def test_figures_are_drawn_whole_on_the_pages_own_ground(page):
     """On a slide of any colour: letters are drawn for the ground they are saved with."""
-    page.emulate_media(color_scheme=scheme)
-    if scheme == "dark":  # the server hears of it with the next choice
-        page.get_by_role("radio", name="by number").click()
-    ink = "document.querySelector('.st-key-curves .chart')?._fullLayout?.font?.color"
-    page.wait_for_function(f"ink => {ink} === ink", arg=theme.INK[scheme])
-    paper = theme.PAPER[scheme]
+    paper = theme.PAPER["light"]
     ground = tuple(int(paper[i : i + 2], 16) for i in (1, 3, 5))
-    for key, words in FIGURES.items() if scheme == "light" else [("curves", FIGURES["curves"])]:
+    for key, words in FIGURES.items():
         size, content = saved(page, key, "SVG")
         root = ElementTree.fromstring(content)
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
@@ -231,14 +225,3 @@ def test_figures_are_drawn_whole_on_the_pages_own_ground(page, scheme):
         assert (corners == ground).all()
         drawn = (np.abs(pixels[..., :3].astype(int) - ground).max(-1) > 40).mean()
         assert 0.005 < drawn < 0.9, "it is neither empty nor full"
-
-
-def test_no_figure_offers_to_send_itself_away(page):
-    offered = page.evaluate(
-        "[...document.querySelectorAll('.chart .modebar-btn')].map(b => b.dataset.title)"
-    )
-    assert {"Save as SVG", "Save as PNG", "Fill the screen", "Zoom in"} <= {*offered}
-    assert not [title for title in offered if re.search("share|cloud|send", title, re.I)]
-    assert not page.evaluate(
-        "[...document.querySelectorAll('.js-plotly-plot')].some(c => c._context.plotlyServerURL)"
-    )
