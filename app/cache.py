@@ -30,10 +30,11 @@ from app.figures import scatter as scatter_figure
 from app.language import ENGLISH, Texts, texts
 from app.lesson import Lesson, LessonError, read
 from app.link import sees_images
-from core import channel, data, embedding, results, zoo
+from core import budget, channel, data, embedding, results, zoo
 from core.compress import Step, outline, plan_group
 from core.errors import Unsupported
-from core.measures import KEEPS
+from core.experiments import Bench
+from core.measures import KEEPS, kept_count
 from core.projection import RULES
 from core.regression import Refit
 from core.unexplained import Unexplained, unexplained
@@ -61,6 +62,12 @@ def network(name: str) -> Loaded:
     graph = core.trace(module, zoo.network(name).input_shape)
     empty = copy.deepcopy(module).to("meta")
     return Loaded(name, module, zoo.card(name), graph, core.Prepared(module, graph), empty)
+
+
+@lru_cache(maxsize=2)
+def bench(name: str, limit: int | None, folder: str | None) -> Bench:
+    """A network with its test images, for experiments that count many of its variants."""
+    return Bench(name, limit, folder=folder or os.environ.get(data.FOLDER_VARIABLE))
 
 
 @lru_cache(maxsize=96)
@@ -211,6 +218,24 @@ def size(name: str, kept: tuple[tuple[int, tuple[int, ...]], ...]) -> core.Size:
     loaded = network(name)
     smaller = hollow(loaded, kept)
     return core.size(smaller, zoo.network(name).input_shape)
+
+
+def size_of(name: str, recipe: core.Recipe) -> core.Size:
+    """The same of what a recipe leaves, without making it: which channels stay doesn't matter."""
+    graph = network(name).graph
+    shares = recipe.sparsities(graph)
+    kept = {
+        index: tuple(range(kept_count(graph.groups[index].width, share)))
+        for index, share in shares.items()
+    }
+    return size(name, tuple(kept.items()))
+
+
+@lru_cache(maxsize=128)
+def budgeted(loaded: Loaded, recipe: core.Recipe, keep: float, folder: str | None) -> core.Recipe:
+    """The recipe with a sparsity a group, so that a share of the weights stays; for workers."""
+    seen = chosen_by(recipe, folder, lambda share, sentence: None)
+    return budget.budgeted(loaded.prepared, recipe, keep, images=seen)
 
 
 @lru_cache(maxsize=64)

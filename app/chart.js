@@ -32,7 +32,8 @@ const magnifier = {
   path: "M208 32a176 176 0 1 0 102 320l118 118 42-42-118-118A176 176 0 0 0 208 32zm0 60a116 116 0 1 1 0 232 116 116 0 0 1 0-232zM178 136h60v42h42v60h-42v42h-60v-42h-42v-60h42z",
 };
 
-// A button of the bar that saves the figure, with the format's name for an icon.
+// A button of the bar that saves the figure, with the format's name for an icon. What is saved has the
+// page's background: on a slide of another colour its letters could not be read without.
 const saving = (box, [format, title], colour) => ({
   name: format,
   title,
@@ -43,7 +44,9 @@ const saving = (box, [format, title], colour) => ({
   click: () => {
     const { width, height } = box._fullLayout;
     const [filename, scale] = [box.wanted.save.name, format === "png" ? 2 : 1];
-    return window.Plotly.downloadImage(box, { format, filename, width, height, scale });
+    const paper_bgcolor = getComputedStyle(box).getPropertyValue("--st-background-color");
+    const shown = { data: box.data, layout: { ...box.layout, paper_bgcolor }, config: box._context };
+    return window.Plotly.downloadImage(shown, { format, filename, width, height, scale });
   },
 });
 
@@ -171,7 +174,9 @@ function open(parent) {
   box.watch = new ResizeObserver(resize);
   box.watch.observe(box);
   document.addEventListener("fullscreenchange", resize);
+  const silence = answering(box);
   box.close = () => {
+    silence();
     box.watch.disconnect();
     document.removeEventListener("fullscreenchange", resize);
     if (box.listens) window.Plotly.purge(box);
@@ -191,7 +196,10 @@ export default function ({ parentElement, data, setTriggerValue }) {
   }
   const wanted = (box.wanted = { ...JSON.parse(`${text.slice(0, at)}}`), figure: box.figure });
   box.keys.textContent = wanted.keys;
-  box.clicked = (customdata) => setTriggerValue("clicked", customdata);
+  box.clicked = (customdata) => {
+    announce(box, customdata);
+    setTriggerValue("clicked", customdata);
+  };
   box.setAttribute("aria-label", box.wanted.alt);
   box.style.height = `${box.wanted.figure.layout.height}px`;
   box.style.background = document.fullscreenElement === box ? "var(--st-background-color)" : "";

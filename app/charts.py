@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -22,11 +23,29 @@ from app.speech import speech
 #: What the figure comes back as when somebody downloads it: vectors for slides, pixels for chats.
 FORMATS = ("svg", "png")
 
+#: Buttons of Plotly's that are not offered; `sendChartToCloud` would hand the figure to a server.
+UNWANTED = ["select2d", "lasso2d", "autoScale2d", "toImage", "sendChartToCloud"]
 #: Where a figure's JSON tells how high it is, in pixels; the layout stands behind the traces.
 _HEIGHT = re.compile(r'"height":(\d+)')
 
+
+@dataclass(frozen=True)
+class Mark:
+    """How the browser marks a channel that is clicked.
+
+    of : whose channels the chart shows. place : where a point's customdata name the channel.
+    color : of the marks.
+    """
+
+    of: str
+    place: int
+    color: str
+
+
 _chart = st.components.v2.component(
-    "chart", js=code("chart_plan.js", "chart_keys.js", "chart.js"), isolate_styles=False
+    "chart",
+    js=code("chart_plan.js", "chart_keys.js", "chart_marks.js", "chart.js"),
+    isolate_styles=False,
 )
 
 
@@ -43,6 +62,7 @@ def chart(
     clicked: Callable[[object], None] | None = None,
     over: Sequence[go.Scatter] = (),
     zoom: str = "",
+    mark: Mark | None = None,
 ) -> None:
     """Draw `figure`, as `as_json` gives it, under a key of its own; `alt` says what it shows.
 
@@ -51,7 +71,8 @@ def chart(
     chosen. `over`: traces that are drawn on top, such as marks of what is chosen, so that the
     figure itself can be remembered without them. `zoom` is the title of a button to zoom with the
     wheel and move by dragging, if there is to be one; until it is pressed the wheel scrolls the
-    page. A double click shows everything again.
+    page. A double click shows everything again. `mark`: how a channel is marked as soon as it is
+    clicked, here and in the other charts of its group, before `over` comes.
     """
     say = speech()
     told = {
@@ -60,7 +81,8 @@ def chart(
         "config": {
             "displaylogo": False,
             "displayModeBar": "hover" if bar else False,
-            "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "toImage"],
+            "modeBarButtonsToRemove": UNWANTED,
+            "plotlyServerURL": "",
             **({"scrollZoom": True, "doubleClick": "reset"} if zoom else {}),
             "locale": say.language,
             "locales": {say.language: _locale(say)},
@@ -72,6 +94,7 @@ def chart(
             "as": {kind: say("chart.save", kind=kind.upper()) for kind in FORMATS if bar},
         },
         "keys": say("chart.keys" if clicked is None else "chart.keys_choose"),
+        "mark": asdict(mark) if mark else None,
         "over": [json.loads(trace.to_json()) for trace in over],
     }
     # As bytes: Streamlit would parse and sort a mapping again to tell one component from another.

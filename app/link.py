@@ -15,10 +15,9 @@ from urllib.parse import parse_qsl, urlencode
 import core
 from app.language import LANGUAGES, Texts
 from core import zoo
-from core.importance import IMPORTANCES
 from core.measures import KEEPS
 from core.projection import RULES
-from core.recipe import CHOICES, looks
+from core.recipe import CHOICES, looks, plain
 
 #: Rules the page compares with plain pruning, which it always shows.
 FUSIONS = {name: rule for name, rule in RULES.items() if name != "select"}
@@ -69,6 +68,15 @@ VIEWS: dict[str, tuple[str, ...]] = {
     "graph": ("auto", "folded", "unfolded"),
     "predict": ("no", "yes"),
     "text": ("normal", "large"),
+    "scope": ("group", "all"),
+    "images": ("1000", "all"),
+    "spread": ("even", "budget"),
+    "shrunk": ("all", "group"),
+    "far": ("histogram", "class"),
+    "height": ("accuracy", "loss"),
+    "epochs": ("3", "1", "10"),
+    "trained_on": ("5000", "1000", "all"),
+    "ablation": ("masses", "random", "solvers", "quality", "corruption", "spoiled"),
 }
 #: Streamlit's own, which are left as they are.
 STREAMLIT = ("embed", "embed_options")
@@ -85,15 +93,8 @@ class Choice:
 
     @property
     def pruning(self) -> core.Recipe:
-        """The same with plain pruning, its fields for transport at their defaults.
-
-        They change nothing for pruning, so that all fusions of a group share one pruned network.
-        """
-        same = ["sparsity", "importance", "rounds", "seed", "quality"]
-        if IMPORTANCES[self.recipe.importance].needs != "nothing":
-            same += ["data", "samples"]
-        kept = {name: getattr(self.recipe, name) for name in same}
-        return core.Recipe(groups=self.recipe.groups, rule="select", **kept)
+        """The same with plain pruning."""
+        return plain(self.recipe)
 
 
 def sees_images(recipe: core.Recipe) -> bool:

@@ -33,5 +33,12 @@ with st.container():
         with st.spinner(speech()("main.starting")):
             import core  # noqa: F401
 
-explorer = st.Page("views/explorer.py", title="Explorer", default=True)
-st.navigation([explorer], position="hidden").run()
+PAGES = ("explorer", "sweep", "whole", "tuning", "divergence", "landscape", "ablations")
+pages = [
+    st.Page(
+        f"views/{name}.py", title=speech()(f"pages.{name}"), default=name == "explorer",
+        url_path=None if name == "explorer" else name,
+    )
+    for name in PAGES
+]  # fmt: skip
+st.navigation(pages, position="hidden" if st.context.is_embedded else "top").run()

@@ -23,8 +23,7 @@ from core.compress import Compressed, plan_group
 from core.corruption import CORRUPTIONS, STRENGTHS, corrupted
 from core.errors import RecipeError
 from core.experiments import Bench
-from core.importance import IMPORTANCES
-from core.recipe import Recipe, looks
+from core.recipe import Recipe, looks, plain
 from core.siblings import sibling
 from core.spoiled import spoiled
 
@@ -137,21 +136,13 @@ def _dense(bench: Bench) -> Wanted:
     return Wanted(bench, "", "dense", None)
 
 
-def _pruning(recipe: Recipe) -> Recipe:
-    """Plain pruning with the same scores; of all that transport reads, nothing."""
-    kept = ["groups", "sparsity", "importance", "seed", "rounds", "quality"]
-    if IMPORTANCES[recipe.importance].needs != "nothing":
-        kept += ["data", "samples"]
-    return Recipe(rule="select", **{name: getattr(recipe, name) for name in kept})
-
-
 def masses(benches: Sequence[Bench], recipe: Recipe, sparsities: Sequence[float]) -> list[Wanted]:
     """Both masses uniform, or both in proportion to importance; for each network."""
     found = []
     for bench in benches:
         found.append(_dense(bench))
         for one in _singly(bench, recipe, sparsities):
-            found.append(Wanted(bench, "", "pruned", _pruning(one)))
+            found.append(Wanted(bench, "", "pruned", plain(one)))
             for name in ("uniform", "importance"):
                 found.append(Wanted(bench, name, "fused", one.replace(source=name, target=name)))
     return found
@@ -208,7 +199,7 @@ def random(
 def _pair(bench: Bench, variant: str, recipe: Recipe, **more) -> list[Wanted]:
     """Pruned and fused."""
     return [
-        Wanted(bench, variant, "pruned", _pruning(recipe), **more),
+        Wanted(bench, variant, "pruned", plain(recipe), **more),
         Wanted(bench, variant, "fused", recipe, **more),
     ]
 
@@ -225,7 +216,7 @@ def solvers(bench: Bench, recipe: Recipe, sparsities: Sequence[float]) -> list[W
     """
     found = [_dense(bench)]
     for one in _singly(bench, recipe, sparsities):
-        found.append(Wanted(bench, "", "pruned", _pruning(one)))
+        found.append(Wanted(bench, "", "pruned", plain(one)))
         for name, settings in SOLVERS.items():
             solved = one.replace(**settings)
             found.append(Wanted(bench, name, "fused", solved, more=_solved(bench, solved)))
@@ -296,7 +287,7 @@ def corruption(bench: Bench, recipe: Recipe, sparsity: float) -> list[Wanted]:
     The variant is `clean`, or the corruption and its strength: `noise 3`.
     """
     fused = _named(bench, recipe).replace(sparsity=sparsity)
-    three = (("dense", None), ("pruned", _pruning(fused)), ("fused", fused))
+    three = (("dense", None), ("pruned", plain(fused)), ("fused", fused))
     found = [Wanted(bench, "clean", kind, one) for kind, one in three]
     for name in CORRUPTIONS:
         for strength in STRENGTHS:

@@ -18,7 +18,7 @@ from core.data import ImageSet
 from core.errors import DataError, RecipeError
 from core.evaluate import Accuracy
 from core.experiments import Bench
-from core.prefix import accuracies
+from core.prefix import accuracies, counted_images
 from core.recipe import Recipe
 
 FORMAT = "intra-fusion-ablation/1"
@@ -164,7 +164,7 @@ class Book:
         return [self.entries[key] for key in keys]
 
     def _key(self, one: Wanted, numbers: str) -> str:
-        total = min(one.bench.limit, len(one.bench.tested))
+        total = counted_images(one.bench.module, one.bench.tested, one.bench.limit)
         told = [
             self.ablation, one.bench.weights, one.bench.tested.fingerprint, total, numbers,
             one.variant, one.kind, one.recipe and one.recipe.key, one.bench.seed,

@@ -38,6 +38,8 @@ examples:
   python -m core accuracy small --limit 500
   python -m core size small --latency
   python -m core export small --onnx small.onnx
+  python -m core sweep --network vgg11_bn-digits --groups 0,6 --sparsities 0.5 --out r.parquet
+  python -m core reproduce --network vgg11_bn-digits --out results
   python -m core fine-tune vgg11_bn-digits --groups all --sparsity 0.5 --rules select,released
   python -m core ablation solvers vgg11_bn-digits --groups 6 --out solvers.json
 
@@ -364,6 +366,7 @@ def main(arguments: list[str] | None = None) -> int:
         chosen = parser().parse_args(arguments)
     except SystemExit as done:  # argparse has printed help (0) or usage (2)
         return int(done.code or 0)
+    chosen.words = sys.argv[1:] if arguments is None else list(arguments)  # to be noted
     progress = Progress()
     try:
         told, text = COMMANDS[chosen.command][0](chosen, progress)

@@ -7,6 +7,7 @@ ExplorerError
 ├── DataError          a folder, a download or a set of images can't be used
 │   └── DataMissing    … because it is not there yet
 ├── PackageMissing     a package that only some rooms need is not installed
+├── ClusterError       other machines can't be reached, or can't do what they were asked
 ├── TransportError     a transport problem without a usable solution
 └── Cancelled          the person stopped it; not a fault
 """
@@ -40,6 +41,10 @@ class DataMissing(DataError):
 
 class PackageMissing(ExplorerError, ImportError):
     """A package that only some rooms need is not installed."""
+
+
+class ClusterError(ExplorerError):
+    """Other machines can't be reached, or can't do what they were asked."""
 
 
 class TransportError(ExplorerError, ArithmeticError):

@@ -33,12 +33,18 @@ from core.shape import state_hash
 
 
 class Bench:
-    """A network, its images and how many of them to test on."""
+    """A network of the zoo, its images and how many of them to test on (None: all).
 
-    def __init__(self, name: str, limit: int, weights: Path, seed: int) -> None:
+    `folder` is where images are looked for, as `core.images` takes it.
+    """
+
+    def __init__(
+        self, name: str, limit: int | None = None, weights: Path = zoo.WEIGHTS, seed: int = 0,
+        folder: str | None = None,
+    ) -> None:  # fmt: skip
         row = zoo.network(name)
-        module, tested = zoo.load(name, weights), images(row.images, "test")
-        self._hold(name, module, tested, row.input_shape, limit, seed, None)
+        module, tested = zoo.load(name, weights), images(row.images, "test", folder)
+        self._hold(name, module, tested, row.input_shape, limit, seed, folder)
         self.weights = zoo.file_hash(weights / f"{name}.safetensors")
 
     @classmethod
@@ -48,7 +54,7 @@ class Bench:
         module: nn.Module,
         tested: ImageSet,
         input_shape: tuple[int, ...] = (3, 32, 32),
-        limit: int = 10_000,
+        limit: int | None = None,
         seed: int = 0,
         folder: str | None = None,
     ) -> Bench:
@@ -60,7 +66,7 @@ class Bench:
 
     def _hold(self, name, module, tested, input_shape, limit, seed, folder) -> None:
         self.name, self.module, self.tested, self.input_shape = name, module, tested, input_shape
-        self.limit, self.seed, self._folder = limit, seed, folder
+        self.limit, self.seed, self.folder = limit, seed, folder
         self.graph = trace(module, input_shape)
         self.prepared = Prepared(module, self.graph)
         self._training: ImageSet | None = None
@@ -68,18 +74,27 @@ class Bench:
     @property
     def training(self) -> ImageSet:
         """The training split of the images that are tested on."""
-        self._training = self._training or images(self.tested.name, "train", self._folder)
+        self._training = self._training or images(self.tested.name, "train", self.folder)
         return self._training
 
     def keep_training(self, training: ImageSet) -> None:
         """Let scores and rules look at these instead: those that the network was trained on."""
         self._training = training
 
+    def named(self, recipe: Recipe) -> Recipe:
+        """The recipe with the name of the training images, if its rule or its scores look at some.
+
+        What looks at none names none.
+        """
+        looking = looks(recipe.importance, recipe.rule)
+        return recipe.replace(data=self.tested.name if looking else "")
+
     def looking(self, recipe: Recipe) -> tuple[Recipe, ImageSet | None]:
         """The recipe, and the training images that its rule or its scores look at, if they do."""
-        if not looks(recipe.importance, recipe.rule):
+        recipe = self.named(recipe)
+        if not recipe.data:
             return recipe, None
-        return recipe.replace(data=self.tested.name), self.training
+        return recipe, self.training
 
     def budgeted(self, recipe: Recipe, keep: float, spread: str) -> Recipe:
         """The recipe with one sparsity a group, for a share of the weights."""
@@ -93,7 +108,7 @@ class Bench:
 
     def together(self, recipes: Iterable[Recipe], numbers: str = "float32") -> list[Accuracy]:
         """The accuracy under each recipe; what comes before the first change runs once."""
-        smaller = [self.small(one).module for one in recipes]
+        smaller = (self.small(one).module for one in recipes)  # one at a time is in memory
         return accuracies(self.module, smaller, self.tested, self.limit, numbers=numbers)
 
     def compressed(self, recipe: Recipe) -> tuple[Compressed, Accuracy, float]:

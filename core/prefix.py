@@ -8,7 +8,7 @@ run as quick copies (`core.ready`); what they have in common is in memory once.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, fx, nn
@@ -19,13 +19,16 @@ from core.evaluate import Accuracy, check_classes, device_of, evaluating
 from core.graph import symbolic
 from core.ready import prepared_images, ready
 
+#: Images that go through the networks at once.
+BATCH = 100
+
 
 def accuracies(
     module: nn.Module,
-    variants: Sequence[nn.Module],
+    variants: Iterable[nn.Module],
     images: ImageSet,
     limit: int | None = None,
-    batch: int = 100,
+    batch: int = BATCH,
     between: Callable[[int], None] = lambda done: None,
     numbers: str = "float32",
 ) -> list[Accuracy]:
@@ -34,7 +37,7 @@ def accuracies(
     Parameters
     ----------
     module : the network they come from; it is not changed.
-    variants : results of `core.compress` for it, or the network itself.
+    variants : results of `core.compress` for it, or the network itself; taken one by one.
     between : told before each batch how many images are done; what it raises ends the counting.
     numbers : in which numbers the networks run, a key of `core.ready.NUMBERS`.
 
@@ -48,39 +51,90 @@ def accuracies(
         If there are no such numbers.
     """
     module = evaluating(module)
+    total = counted_images(module, images, limit)
+    together = Together(module, variants, numbers)
+    counting = running(together, images, total, batch)
+    done, right = 0, []
+    while done < total:
+        between(done)
+        done, right = next(counting)
+    return [Accuracy(correct, total) for correct in right]
+
+
+def counted_images(module: nn.Module, images: ImageSet, limit: int | None = None) -> int:
+    """How many images there are to count on, once the network is known to fit them.
+
+    Raises
+    ------
+    DataError
+        If the set is empty, or the network tells another number of classes apart.
+    """
     check_classes(module, images)
     total = len(images) if limit is None else min(limit, len(images))
     if total < 1:
         raise DataError(f"There are no images to test on: the limit is {limit}.")
-    together = Together(module, variants, numbers)
-    right = [0] * len(variants)
-    for start in range(0, total, batch):
-        between(start)
+    return total
+
+
+def running(
+    together: Together,
+    images: ImageSet,
+    total: int,
+    batch: int = BATCH,
+    done: int = 0,
+    right: Sequence[int] = (),
+) -> Iterator[tuple[int, list[int]]]:
+    """After each batch: how many images are done, and how many of them each variant names right.
+
+    Parameters
+    ----------
+    total : count on the first so many images.
+    done, right : what a count that was interrupted has told last; it goes on from there. If it was
+        made in batches of the same size, the same numbers come out as without the interruption.
+    """
+    right = list(right) or [0] * len(together)
+    if len(right) != len(together):
+        raise ValueError(f"{len(right)} counts do not belong to {len(together)} variants.")
+    for start in range(done, total, batch):
         stop = min(start + batch, total)
         pixels, labels = images.normalised(images.images[start:stop]), images.labels[start:stop]
         for place, logits in enumerate(together(pixels)):
             right[place] += int((logits.argmax(1).cpu() == labels).sum())
-    return [Accuracy(correct, total) for correct in right]
+        yield stop, list(right)
 
 
 class Together:
     """Variants of a network as one function: images (b, c, h, w) → the logits of each, in order.
 
     `starts` tells where each variant goes on by itself: the operation's name in the traced network.
+    `between` is called before each variant goes its own way: what it raises ends the run.
     """
 
     def __init__(
-        self, module: nn.Module, variants: Sequence[nn.Module], numbers: str = "float32"
+        self,
+        module: nn.Module,
+        variants: Iterable[nn.Module] = (),
+        numbers: str = "float32",
+        between: Callable[[], None] = lambda: None,
     ) -> None:
-        self._numbers = numbers
+        self._numbers, self._between = numbers, between
         module = evaluating(module)
-        graph = symbolic(module)
-        self._module = ready(module, graph, numbers)
-        self._variants = [ready(evaluating(one), graph, numbers, self._module) for one in variants]
+        self._traced = symbolic(module)
+        self._module = ready(module, self._traced, numbers)
         self._graph = self._module.graph
+        self._variants: list[fx.GraphModule] = []
         self._starting: dict[fx.Node, list[int]] = defaultdict(list)
-        for place, variant in enumerate(self._variants):
-            self._starting[_first_change(self._graph, self._module, variant)].append(place)
+        for one in variants:
+            self.add(one)
+
+    def add(self, variant: nn.Module) -> None:
+        """One variant more. What it shares with the network is held once; it may be let go of."""
+        quick = ready(evaluating(variant), self._traced, self._numbers, self._module)
+        self._starting[first_change(self._graph, self._module, quick)].append(len(self))
+        self._variants.append(quick)
+
+    def __len__(self) -> int:
+        return len(self._variants)
 
     @property
     def starts(self) -> list[str]:
@@ -90,7 +144,7 @@ class Together:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> list[Tensor]:
-        common = _Common(self._module, self._graph, self._variants, self._starting)
+        common = _Common(self._module, self._graph, self._variants, self._starting, self._between)
         common.run(prepared_images(images.to(device_of(self._module)), self._numbers))
         return [common.told[place].float() for place in range(len(self._variants))]
 
@@ -104,16 +158,18 @@ class _Common(fx.Interpreter):
         graph: fx.Graph,
         variants: Sequence[nn.Module],
         starting: Mapping[fx.Node, list[int]],
+        between: Callable[[], None],
     ) -> None:
         super().__init__(module, graph=graph)
-        self.variants, self.starting = variants, starting
+        self.variants, self.starting, self.between = variants, starting, between
         self.told: dict[int, Tensor] = {}
         self._passed: list[fx.Node] = []
 
     def run_node(self, node: fx.Node):
         for place in self.starting.get(node, ()):
+            self.between()
             # Copies: what follows may write into its inputs. What nobody needs any more is None.
-            known = {one: _copied(self.env.get(one)) for one in self._passed}
+            known = {one: copied(self.env.get(one)) for one in self._passed}
             alone = fx.Interpreter(self.variants[place], graph=self.graph)
             self.told[place] = alone.run(initial_env=known)
         self._passed.append(node)
@@ -122,11 +178,11 @@ class _Common(fx.Interpreter):
         return super().run_node(node)
 
 
-def _copied(value):
+def copied(value):
     return fx.node.map_aggregate(value, lambda v: v.clone() if isinstance(v, Tensor) else v)
 
 
-def _first_change(graph: fx.Graph, module: nn.Module, variant: nn.Module) -> fx.Node:
+def first_change(graph: fx.Graph, module: nn.Module, variant: nn.Module) -> fx.Node:
     """The first operation whose numbers differ; the output if none does."""
     for node in graph.nodes:
         if node.op == "call_module":

@@ -1,7 +1,8 @@
 """What a measured file came from: command, commit, versions, date, machine, in a file beside it.
 
-`results.csv` has `results.json` beside it: {"network", "weights", "runs": [{…}, …]}. `weights` is
-the SHA-256 of the weights that were measured, so that nobody takes the results for those of others.
+`results.csv` has `results.json` beside it: {"network", "weights", "images", "runs": [{…}, …]}.
+`weights` is the SHA-256 of the weights that were measured, so that nobody takes the results for
+those of others; `images` likewise the fingerprint of the test images (older notes have none).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import os
 import platform
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class Note:
     network: str
     weights: str
     runs: tuple[dict, ...]
+    images: str = ""
 
     @property
     def command(self) -> str:
@@ -46,7 +48,7 @@ class Note:
 
 def beside(file: Path) -> Path:
     """Where the note of a file of results stands."""
-    return file.with_suffix(".json")
+    return file.with_suffix(".note.json" if file.suffix == ".json" else ".json")
 
 
 def read(file: Path) -> Note | None:
@@ -61,6 +63,7 @@ def read(file: Path) -> Note | None:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         note = Note(told["network"], told["weights"], tuple(told["runs"]))
+        note = replace(note, images=told.get("images", ""))
         if not all(isinstance(run[key], str) for run in note.runs for key in RUN):
             raise TypeError("a run's command, commit, date and machine are texts")
         if not note.runs:
@@ -79,29 +82,64 @@ def read(file: Path) -> Note | None:
 RUN = ("command", "commit", "date", "machine")
 
 
-def add(file: Path, network: str, weights: str, command: str) -> None:
+def add(file: Path, network: str, weights: str, command: str, images: str = "") -> None:
     """Add this run to the note beside a file of results; the same run of the same day only once.
+
+    Parameters
+    ----------
+    images : the fingerprint of the test images; "" if nobody knows.
 
     Raises
     ------
     DataError
-        If the note speaks of another network or other weights.
+        If the note speaks of another network, other weights or other images.
     """
-    before = read(file)
-    if before and (before.network, before.weights) != (network, weights):
-        raise DataError(
-            f"{file} holds results of {before.network} with the weights "
-            f"{before.weights[:12]}…, not of {network} with {weights[:12]}…. Name another file."
-        )
     run = this_run(command)
+    join(file, Note(network, weights, (run,), images))
+
+
+def join(file: Path, more: Note) -> None:
+    """Add the runs of another note to that of a file of results, each only once.
+
+    Raises
+    ------
+    DataError
+        If the notes speak of different networks, weights or images.
+    """
+    before = fits(file, more.network, more.weights, more.images)
     runs = list(before.runs) if before else []
-    if run not in runs:
-        runs.append(run)
-    told = {"network": network, "weights": weights, "runs": runs}
+    runs += [run for run in more.runs if run not in runs]
+    images = more.images or (before.images if before else "")
+    told = {"network": more.network, "weights": more.weights}
+    told |= {"images": images} if images else {}
     path = beside(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(told | {"runs": runs}, indent=2, ensure_ascii=False)
+    partial.write_text(text + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def fits(file: Path, network: str, weights: str, images: str = "") -> Note | None:
+    """The note beside a file of results, if results of these may stand in it; None without one.
+
+    Raises
+    ------
+    DataError
+        If the note speaks of another network, other weights or other images.
+    """
+    note = read(file)
+    if note and (note.network, note.weights) != (network, weights):
+        raise DataError(
+            f"{file} holds results of {note.network} with the weights "
+            f"{note.weights[:12]}…, not of {network} with {weights[:12]}…. Name another file."
+        )
+    if note and note.images and images and note.images != images:
+        raise DataError(
+            f"{file} was measured on other test images of the same name than those that are here "
+            f"(fingerprints {note.images} and {images}). Name another file."
+        )
+    return note
 
 
 def this_run(command: str) -> dict:

@@ -296,5 +296,16 @@ def looks(importance: str, rule: str) -> bool:
     return RULES[rule].images or IMPORTANCES[importance].needs != "nothing"
 
 
+def plain(recipe: Recipe) -> Recipe:
+    """Plain pruning of the same groups, its fields for transport at their defaults.
+
+    They change nothing for pruning, so that all fusions of a group share one pruned network.
+    """
+    same = ["groups", "sparsity", "importance", "quality", "rounds", "seed"]
+    if IMPORTANCES[recipe.importance].needs != "nothing":
+        same += ["data", "samples"]
+    return Recipe(rule="select", **{name: getattr(recipe, name) for name in same})
+
+
 def _number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,40 +1,29 @@
-"""Accuracies of many recipes in a file that grows line by line, and what they say together.
+"""What recorded accuracies of one network say together: rules compared, and the paper beside them.
 
-    python -m core.recorded measure vgg11_bn-cifar10 assets/results/vgg11_bn-cifar10.csv
-    python -m core.recorded summary assets/results/vgg11_bn-cifar10.csv
+    python -m core.recorded summary assets/results/vgg11_bn-cifar10.parquet
 
-`measure` shrinks one group at a time and counts the test images named right, for all sparsities and
-rules of a group together: what comes before the group runs once. What stands in the file already is
-not measured again, so that it can be stopped and started as one likes; a file beside it says where
-the lines come from (`core.provenance`). `summary` compares `best` and `released` with each other
-and with plain pruning, and with the paper's table if it is given: `--paper data_free_cifar10.csv`.
+compares `best` and `released` with each other and with plain pruning, one group at a time, and with
+the paper's table if it is given: `--paper data_free_cifar10.csv`. Files are those of `core.store`;
+`python -m core sweep` makes them.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from statistics import fmean
 
-from core import provenance, zoo
+from core import store
 from core.errors import DataError, ExplorerError
 from core.evaluate import Accuracy
-from core.experiments import Bench
-from core.ready import NUMBERS
+from core.gains import Gain
 from core.recipe import Recipe
+from core.sweep import SPARSITIES
 
-SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-RULES = ("select", "released", "best")
-FIELDS = (
-    "network", "group", "sparsity", "importance", "rule", "samples", "seed", "numbers", "right",
-    "total",
-)  # fmt: skip
 #: Points below plain pruning that a rule may lose at a group and sparsity.
 ALLOWED = 0.5
 
@@ -49,99 +38,28 @@ class Point:
 
     def gain(self, rule: str, over: str) -> float:
         """By how many points of accuracy one rule is better than another."""
-        return 100 * (self.kept[rule].mean - self.kept[over].mean)
+        return Gain(self.kept[over], self.kept[rule]).points
 
     def allowance(self, rule: str, over: str) -> float:
-        """What the intervals of two accuracies leave open of their difference, in points.
-
-        As if they were independent; on the same images they tell differences better than that.
-        """
-        halves = ((one.high - one.low) / 2 for one in (self.kept[rule], self.kept[over]))
-        return 100 * sum(half**2 for half in halves) ** 0.5
+        """What the intervals of two accuracies leave open of their difference, in points."""
+        return Gain(self.kept[over], self.kept[rule]).allowance
 
 
-def read(path: Path) -> dict[tuple[str, ...], Accuracy]:
-    """What a file holds: everything but the counts → accuracy.
+def points(rows: Iterable[store.Row], importance: str = "l1", seed: int = 0) -> list[Point]:
+    """Groups that shrank alone and their sparsities, with all rules that were measured there.
 
-    Raises
-    ------
-    DataError
-        If it is not such a file.
+    Every other choice is at its default. Where a recipe was measured more than once, float32 stands
+    before other numbers, and more images before fewer.
     """
-    if not path.exists():
-        return {}
-    found = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        table = csv.DictReader(file)
-        if tuple(table.fieldnames or ()) != FIELDS:
-            raise DataError(
-                f"{path} does not hold recorded accuracies: its first line must be "
-                f"{','.join(FIELDS)}. Name another file."
-            )
-        for row in table:
-            try:
-                right, total = int(row["right"]), int(row["total"])
-            except (TypeError, ValueError) as error:
-                raise DataError(
-                    f"Line {table.line_num} of {path} is cut or not a number: remove that line, "
-                    "it will be measured again."
-                ) from error
-            found[tuple(row[name] for name in FIELDS[:-2])] = Accuracy(right, total)
-    return found
-
-
-def points(found: dict[tuple[str, ...], Accuracy]) -> list[Point]:
-    """Groups and sparsities with all rules that were measured there."""
     kept: dict[tuple[int, float], dict[str, Accuracy]] = {}
-    for (_, group, sparsity, _, rule, *_), right in found.items():
-        kept.setdefault((int(group), float(sparsity)), {})[rule] = right
+    for row in sorted(rows, key=store.worth):
+        one = row.recipe
+        usual = Recipe(
+            one.groups, one.sparsity, importance, one.rule, seed=seed, data=one.data
+        )  # fmt: skip
+        if one == usual and one.groups != "all" and len(one.groups) == 1 and one.sparsity:
+            kept.setdefault((one.groups[0], one.sparsity), {})[one.rule] = row.right
     return [Point(*key, rules) for key, rules in sorted(kept.items())]
-
-
-def measure(
-    bench: Bench,
-    path: Path,
-    rules: Iterable[str],
-    importance: str,
-    command: str = "",
-    numbers: str = "float32",
-) -> Iterator[str]:
-    """Append what is missing to the file, a group at a time, and tell each line.
-
-    Raises
-    ------
-    DataError
-        If the file holds something else, or results of other weights.
-    """
-    known = read(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        path.write_text(",".join(FIELDS) + "\n", encoding="utf-8")
-    for group in bench.graph.groups:
-        missing: dict[tuple[str, ...], Recipe] = {}
-        for rule, sparsity in product(rules, SPARSITIES):
-            recipe = Recipe(
-                groups=(group.index,), sparsity=sparsity, importance=importance, rule=rule,
-                seed=bench.seed,
-            )  # fmt: skip
-            about = (
-                bench.name, str(group.index), str(sparsity), importance, rule,
-                str(recipe.samples), str(recipe.seed), numbers,
-            )  # fmt: skip
-            if about not in known:
-                missing[about] = recipe
-        if not missing:
-            continue
-        told = bench.together(missing.values(), numbers)
-        provenance.add(path, bench.name, bench.weights, command or "core.recorded.measure")
-        lines = [
-            ",".join((*about, str(right.correct), str(right.total)))
-            for about, right in zip(missing, told, strict=True)
-        ]
-        with path.open("a", encoding="utf-8") as file:
-            file.write("".join(f"{line}\n" for line in lines))
-        for line, right in zip(lines, told, strict=True):
-            yield f"{line} ({100 * right.mean:.1f} %)"
 
 
 def summary(found: list[Point], rule: str, over: str) -> list[str]:
@@ -168,14 +86,28 @@ def summary(found: list[Point], rule: str, over: str) -> list[str]:
     ]
 
 
-def against(found: list[Point], paper: Path, model: str) -> list[str]:
-    """Gains of `released` over plain pruning beside the paper's, group by group, in Markdown."""
+def against(found: list[Point], paper: Path, model: str, importance: str = "l1") -> list[str]:
+    """Gains of `released` over plain pruning beside the paper's, group by group, in Markdown.
+
+    Raises
+    ------
+    DataError
+        If the paper's table lacks a column.
+    """
+    with paper.open(newline="", encoding="utf-8") as file:
+        named = csv.DictReader(file).fieldnames or ()
+    needed = ("model", "group", "sparsity", importance, f"if_{importance}")
+    if missing := [name for name in needed if name not in named]:
+        raise DataError(
+            f"{paper} has no column {missing[0]}; it needs {', '.join(needed)}. Name the paper's "
+            "table, or another --importance."
+        )
     theirs: dict[tuple[int, float], float] = {}
     with paper.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if row["model"] == model:
                 key = int(row["group"]), round(float(row["sparsity"]) / 100, 2)
-                theirs[key] = float(row["if_l1"]) - float(row["l1"])
+                theirs[key] = float(row[f"if_{importance}"]) - float(row[importance])
     ours = {
         (point.group, point.sparsity): point.gain("released", "select")
         for point in found
@@ -212,45 +144,29 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = told.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    one = commands.add_parser("measure", help="measure what the file does not hold yet")
-    one.add_argument("network", choices=tuple(zoo.NETWORKS), help="which network")
-    one.add_argument("file", type=Path, help="a file of lines; it is made or continued")
-    one.add_argument("--rules", default=",".join(RULES), help="rules, by commas")
-    one.add_argument("--importance", default="l1", help="what decides who stays")
-    one.add_argument("--images", type=int, default=10_000, help="test images")
-    one.add_argument(
-        "--numbers", default="float32", choices=NUMBERS, help="in which numbers networks run"
-    )
-    one.add_argument("--seed", type=int, default=0, help="seed of whatever is drawn")
-    one.add_argument("--weights", type=Path, default=zoo.WEIGHTS, help="folder of the weights")
-    two = commands.add_parser("summary", help="what a file says")
-    two.add_argument("file", type=Path, help="a file that measure has made")
-    two.add_argument("--rule", default="best", help="compared …")
-    two.add_argument("--over", default="released", help="… with this one")
-    two.add_argument("--paper", type=Path, help="the paper's table, for signs and sizes")
+    one = commands.add_parser("summary", help="what a file says")
+    one.add_argument("file", type=Path, help="a file that a sweep has made")
+    one.add_argument("--importance", default="l1", help="what decided who stays")
+    one.add_argument("--seed", type=int, default=0, help="seed of what was drawn")
+    one.add_argument("--rule", default="best", help="compared …")
+    one.add_argument("--over", default="released", help="… with this one")
+    one.add_argument("--paper", type=Path, help="the paper's table, for signs and sizes")
     return told
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure or tell; 1 if something was wrong, said in a sentence."""
+    """Tell; 1 if something was wrong, said in a sentence."""
     options = parser().parse_args(arguments)
     try:
-        if options.command == "measure":
-            bench = Bench(options.network, options.images, options.weights, options.seed)
-            rules = options.rules.split(",")
-            words = sys.argv[1:] if arguments is None else arguments
-            command = shlex.join(["python", "-m", "core.recorded", *words])
-            told = measure(bench, options.file, rules, options.importance, command, options.numbers)
-            for line in told:
-                print(line, flush=True)
-            return 0
-        recorded = read(options.file)
-        found = points(recorded)
+        rows = store.read(options.file)
+        if not rows:
+            raise DataError(f"There are no results in {options.file}. Name a file that holds some.")
+        found = points(rows.values(), options.importance, options.seed)
         print("\n".join(summary(found, options.rule, options.over)))
         if options.paper:
-            model = next(iter(recorded))[0].partition("-")[0]
+            model = next(iter(rows.values())).network.partition("-")[0]
             print("\nreleased − select (the paper's), points:\n")
-            print("\n".join(against(found, options.paper, model)))
+            print("\n".join(against(found, options.paper, model, options.importance)))
     except (ExplorerError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,7 +1,7 @@
 """The recorded accuracies that ship: what was measured for a recipe, and where it was.
 
-Files are those of `core.recorded`, one a network, in `assets/results/`. What was measured with
-other weights than those that ship, or does not say with which, is left out.
+Files are those of `core.store`, one a network, in `assets/results/`. What was measured with other
+weights than those that ship, or does not say with which, is left out.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from core import provenance, recorded, zoo
+from core import provenance, store, zoo
 from core.evaluate import Accuracy
-from core.recipe import Recipe, looks
+from core.recipe import Recipe
 
 FOLDER = Path(__file__).resolve().parent.parent / "assets" / "results"
+#: The formats looked for, in this order; .json is the note beside them.
+SUFFIXES = (".parquet", ".csv")
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,7 @@ class Results:
     """What is recorded of one network.
 
     dense : its own accuracy on all test images, as its card tells it.
-    found : by recipe; every recipe shrinks one group. note : where it was measured.
+    found : by recipe. note : where it was measured.
     """
 
     network: str
@@ -49,23 +51,18 @@ def read(name: str, folder: Path = FOLDER) -> Results | None:
     ------
     DataError
         If the file or the note beside it is damaged.
+    PackageMissing
+        If it is Parquet and pyarrow is not installed.
     WeightsError
         If the network's card is missing or can't be read.
     """
-    file = folder / f"{name}.csv"
-    rows = {about: right for about, right in recorded.read(file).items() if about[0] == name}
+    files = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
+    file = next((one for one in files if one.exists()), None)
+    rows = list(store.read(file).values()) if file else []
     note = provenance.read(file) if rows else None
     card = zoo.card(name)
     if note is None or (note.network, note.weights) != (name, card.sha256):
         return None
-    images = zoo.network(name).images
-    found = {}
-    # What was measured in float32 comes last, and stands.
-    rows = dict(sorted(rows.items(), key=lambda row: row[0][-1] == "float32"))
-    for (_, group, sparsity, importance, rule, samples, seed, _), right in rows.items():
-        recipe = Recipe(
-            groups=(int(group),), sparsity=float(sparsity), importance=importance, rule=rule,
-            samples=int(samples), seed=int(seed), data=images if looks(importance, rule) else "",
-        )  # fmt: skip
-        found[recipe] = right
+    rows = [row for row in rows if (row.network, row.weights) == (name, card.sha256)]
+    found = {row.recipe: row.right for row in sorted(rows, key=store.worth)}
     return Results(name, Accuracy(round(card.accuracy * card.tested), card.tested), found, note)

@@ -154,6 +154,16 @@ def take(tensor: Tensor, axis: int, parts: int, entries: Tensor) -> Tensor:
     return _back(rows, axis, parts)
 
 
+def put(tensor: Tensor, axis: int, parts: int, entries: Tensor, into: Tensor) -> Tensor:
+    """`tensor` put into the named entries of an axis of `into`; the inverse of `take`.
+
+    `into` is as long along the axis as the result, and like `tensor` along all others.
+    """
+    rows = side_by_side(into, axis, parts).clone()
+    rows[entries.to(tensor.device)] = side_by_side(tensor, axis, parts)
+    return _back(rows, axis, parts).contiguous()
+
+
 def shrunk_group(group: Group, projection: Projection) -> Group:
     """The couplings of a group in the state that `shrink` returns; the other groups stay."""
     couplings, done = [], defaultdict(int)  # (tensor, axis) → how much shorter it is up to here

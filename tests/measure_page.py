@@ -74,16 +74,21 @@ def move(page: Page, key: str) -> float:
     return page.evaluate(MOVED) / 1000
 
 
-#: Where the point of a discarded channel stands on the page; false if no chart has one.
+#: Where the point of a discarded channel stands on the page, of those that no other point lies near
+#: the `i`th or so. Null if there is none.
 PLACE = """i => {
     const chart = [...document.querySelectorAll('.js-plotly-plot')].find(
-        c => (c._fullData || []).some(t => (t.name || '').startsWith('discarded')));
-    const trace = chart._fullData.find(t => t.name.startsWith('discarded'));
-    const at = (7 * i) % trace.x.length;
+        c => (c._fullData || []).some(t => t.meta === 'discarded'));
     chart.scrollIntoView({block: 'center', behavior: 'instant'});
     const box = chart.getBoundingClientRect(), {xaxis, yaxis} = chart._fullLayout;
-    return [box.left + xaxis._offset + xaxis.d2p(trace.x[at]),
-            box.top + yaxis._offset + yaxis.d2p(trace.y[at])];
+    const points = chart._fullData.filter(t => ['discarded', 'kept', 'fused'].includes(t.meta))
+        .flatMap(t => Array.from(t.x, (x, at) => ({role: t.meta,
+            x: xaxis._offset + xaxis.d2p(x), y: yaxis._offset + yaxis.d2p(t.y[at])})));
+    const near = (a, b) => a !== b && Math.hypot(a.x - b.x, a.y - b.y) < 9;
+    const free = points.filter(a => a.role === 'discarded' && !points.some(b => near(a, b)));
+    if (!free.length) return null;
+    const {x, y} = free[(7 * i) % free.length];
+    return [box.left + x, box.top + y];
 }"""
 #: Looks at every frame, and remembers when both plan and channels mark another channel than before.
 MARKS = """() => {
@@ -111,14 +116,19 @@ def drawn(log: Path) -> list[float]:
 
 
 def click(page: Page, turn: int) -> float | None:
-    """Seconds from a click on a channel until plan and channels mark it; None if it was chosen."""
+    """Seconds from a click on a channel until plan and channels mark it; None without any to click.
+
+    Marks are looked for in the frames that the browser draws.
+    """
     place = page.evaluate(PLACE, turn)
+    if place is None:
+        return None
     page.wait_for_timeout(200)
     page.evaluate(MARKS)
     page.mouse.click(*place)
     try:
         page.wait_for_function("() => window.marked", timeout=10_000)
-    except Timeout:  # the point lies under another one, that of the channel already chosen
+    except Timeout:  # it was chosen already
         return None
     return page.evaluate("(window.marked - window.pressed) / 1000")
 

@@ -403,8 +403,8 @@ def test_a_step_marks_with_outline_and_words_and_hides_controls(no_images):
     css = styles(at)
     assert f"--mark: {theme.CHOSEN['light']}" in css
     for where in (".st-key-importance", ".st-key-part_strip"):
-        assert f"{where} {{ outline: 3px solid var(--mark)" in css
-        assert f'{where}::before {{ content: "▾ Look here"' in css
+        assert f":is({where}) {{ outline: 3px solid var(--mark)" in css
+        assert f':is({where})::before {{ content: "▾ Look here"' in css
     assert "Marked on the page: the choice of importance, the strip of the method" in said(at)
     assert step.hide and "Layers that shrink together" not in [h.value for h in at.subheader]
     at = opened(lesson="reading-umap")

@@ -12,7 +12,7 @@ import core
 from app import cache
 from app.language import texts
 from app.parts import predict
-from core import provenance, recorded, results, zoo
+from core import provenance, results, store, zoo
 from core.evaluate import Accuracy
 
 DIGITS = dict(network="vgg11_bn-digits", group="6", sparsity="0.5")
@@ -25,12 +25,14 @@ def alt(at, word: str) -> str:
 @pytest.fixture
 def cifar_results(tmp_path, monkeypatch):
     """Results of a network whose images are not here, with numbers that stand nowhere else."""
-    name, rows = "resnet20-cifar10", [",".join(recorded.FIELDS)]
+    name, rows = "resnet20-cifar10", []
     for sparsity, pruned, fused in ((0.3, 6123, 8345), (0.5, 3217, 7654), (0.7, 1432, 4567)):
         for rule, right in (("select", pruned), ("released", fused)):
-            rows.append(f"{name},2,{sparsity},l1,{rule},256,0,{right},10000")
-    (tmp_path / f"{name}.csv").write_text("\n".join(rows) + "\n")
-    provenance.add(tmp_path / f"{name}.csv", name, zoo.card(name).sha256, "python -m x y")
+            recipe = core.Recipe(groups=(2,), sparsity=sparsity, rule=rule)
+            sha = zoo.card(name).sha256
+            rows.append(store.Row(name, recipe, Accuracy(right, 10_000), sha, "cifar10"))
+    store.append(tmp_path / f"{name}.parquet", rows)
+    provenance.add(tmp_path / f"{name}.parquet", name, sha, "python -m x y")
     monkeypatch.setattr(results, "FOLDER", tmp_path)
     return dict(network=name, group="2", sparsity="0.5")
 

@@ -69,13 +69,13 @@ def test_a_variant_goes_on_from_its_first_changed_layer():
 class Overwriting(nn.Module):
     """Activations write into what a shortcut still needs."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = 3) -> None:
         super().__init__()
         self.first, self.norm = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
         self.relu = nn.ReLU(inplace=True)
         self.inner, self.outer = nn.Conv2d(4, 6, 1), nn.Conv2d(6, 4, 1)
         self.scale = nn.Parameter(torch.rand(4, 1, 1))
-        self.head = nn.Linear(4, 3)
+        self.head = nn.Linear(4, classes)
 
     def forward(self, x):
         x = self.norm(self.first(x))

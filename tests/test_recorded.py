@@ -1,15 +1,16 @@
-"""Recorded accuracies: what a file holds is not measured again; what it says is arithmetic."""
+"""What recorded accuracies say together is arithmetic."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-import core
-from core import recorded, zoo
+from core import recorded, store
 from core.evaluate import Accuracy
-from core.experiments import Bench
 
-HEAD = ",".join(recorded.FIELDS)
+#: The first files were like this; `core.store` reads them still.
+HEAD = "network,group,sparsity,importance,rule,samples,seed,numbers,right,total"
 
 
 def lines(*rows: tuple) -> str:
@@ -34,7 +35,7 @@ def file(tmp_path):
 
 
 def test_a_summary_is_what_the_lines_say(file):
-    found = recorded.points(recorded.read(file))
+    found = recorded.points(store.read(file).values())
     assert [(point.group, point.sparsity) for point in found] == [(0, 0.1), (1, 0.5), (1, 0.7)]
     told = recorded.summary(found, "best", "released")
     assert told[0] == "2 groups and sparsities, 1,000 test images each."
@@ -44,7 +45,7 @@ def test_a_summary_is_what_the_lines_say(file):
 
 
 def test_nothing_in_common_is_said(file):
-    found = recorded.points(recorded.read(file))
+    found = recorded.points(store.read(file).values())
     assert recorded.summary(found, "best", "average") == [
         "Nothing is recorded yet of best, average and select together."
     ]
@@ -62,30 +63,40 @@ def test_the_papers_table_stands_beside_ours(file, tmp_path):
         "model,group,sparsity,l1,if_l1\n"
         "vgg11_bn,0,10,80.00,79.00\nvgg11_bn,1,50,60.00,30.00\nresnet18,1,50,1,99\n"
     )
-    told = recorded.against(recorded.points(recorded.read(file)), paper, "vgg11_bn")
+    told = recorded.against(recorded.points(store.read(file).values()), paper, "vgg11_bn")
     assert told[2].startswith("| 0 | -1.0 (-1.0) | … |")
     assert "-20.0 (-30.0)" in told[3]
     assert told[-1].endswith("the sign is the same in 1 of 1.")
 
 
-def test_what_stands_in_the_file_is_not_measured_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(recorded, "SPARSITIES", (0.5,))
-    bench = Bench("vgg11_bn-digits", 50, zoo.WEIGHTS, 0)
-    file = tmp_path / "new" / "measured.csv"
-    first = recorded.measure(bench, file, ["select", "released"], "l1")
-    for _ in range(3):
-        next(first)  # the first line of the second group: both of its lines are in the file
-    before = file.read_text()
-    assert len(before.splitlines()) == 5
-    rest = list(recorded.measure(bench, file, ["select", "released"], "l1"))
-    assert len(rest) == 2 * len(bench.graph.groups) - 4
-    assert file.read_text().startswith(before)
-    recipe = core.Recipe(groups=(0,), sparsity=0.5, rule="released")
-    known = recorded.points(recorded.read(file))[0].kept["released"]
-    assert known == core.accuracy(
-        core.compress(bench.module, bench.graph, recipe).module, bench.tested, 50
-    )
-    assert list(recorded.measure(bench, file, ["select", "released"], "l1")) == []
+def test_each_importance_and_seed_speaks_for_itself(file):
+    known = list(store.read(file).values())
+    for choices in ({"importance": "l2"}, {"seed": 1}):
+        other = [
+            replace(row, recipe=row.recipe.replace(**choices), right=Accuracy(1, 1000))
+            for row in known
+        ]
+        assert recorded.points(known + other) == recorded.points(known)
+        assert {
+            right.correct
+            for point in recorded.points(known + other, **choices)
+            for right in point.kept.values()
+        } == {1}
+    whole = replace(known[0], recipe=known[0].recipe.replace(groups="all"))
+    sinkhorn = replace(known[1], recipe=known[1].recipe.replace(solver="sinkhorn"))
+    assert recorded.points([*known, whole, sinkhorn]) == recorded.points(known)
+
+
+def test_the_command_tells_both(file, tmp_path, capsys):
+    paper = tmp_path / "paper.csv"
+    paper.write_text("model,group,sparsity,l1,if_l1\nvgg11_bn,0,10,80.00,79.00\n")
+    assert recorded.main(["summary", str(file), "--paper", str(paper)]) == 0
+    out = capsys.readouterr().out
+    assert "best − released: +6.00 points" in out and "-1.0 (-1.0)" in out
+    assert recorded.main(["summary", str(file), "--paper", str(paper), "--importance", "l2"]) == 1
+    assert "no column l2" in capsys.readouterr().err
+    assert recorded.main(["summary", str(tmp_path / "nowhere.csv")]) == 1
+    assert "no results" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

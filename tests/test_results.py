@@ -8,13 +8,14 @@ import random
 import pytest
 
 import core
-from core import provenance, recorded, results, zoo
+from core import provenance, results, store, zoo
 from core.errors import DataError
 from core.evaluate import Accuracy
 from core.experiments import Bench
 
 NAME = "vgg11_bn-digits"
-SHIPPED = sorted(file.stem for file in results.FOLDER.glob("*.csv"))
+RECIPE = core.Recipe(groups=(6,), sparsity=0.5, rule="released")
+SHIPPED = sorted(file.stem for file in results.FOLDER.glob("*.parquet"))
 
 
 def test_the_digits_networks_ship_with_results():
@@ -25,7 +26,9 @@ def test_the_digits_networks_ship_with_results():
 def test_what_ships_is_of_the_weights_that_ship_and_says_where_it_was_measured(name):
     known = results.read(name)
     assert known is not None, "the note beside the file is missing, or speaks of other weights"
-    assert known.note.command.startswith(f"python -m core.recorded measure {name} ")
+    # `core.recorded measure` is what sweeps were called; the commit beside it still has it.
+    old, new = f"python -m core.recorded measure {name} ", "python -m core "
+    assert known.note.command.startswith((old, new))
     for run in known.note.runs:
         assert len(run["commit"].rstrip("+")) == 40 and {"python", "torch"} <= set(run["versions"])
     assert {right.total for right in known.found.values()} == {zoo.card(name).tested}
@@ -55,19 +58,40 @@ def test_recorded_entries_are_what_the_code_measures_now():
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / f"{NAME}.csv").write_text(
-        ",".join(recorded.FIELDS) + f"\n{NAME},6,0.5,l1,released,256,0,float32,500,597\n"
-    )
-    provenance.add(tmp_path / f"{NAME}.csv", NAME, zoo.card(NAME).sha256, "python -m something")
+    row = store.Row(NAME, RECIPE, Accuracy(500, 597), zoo.card(NAME).sha256, "digits")
+    store.append(tmp_path / f"{NAME}.parquet", [row])
+    provenance.add(tmp_path / f"{NAME}.parquet", NAME, row.weights, "python -m something")
     return tmp_path
 
 
 def test_a_file_and_its_note_are_read_back(folder):
     known = results.read(NAME, folder)
-    recipe = core.Recipe(groups=(6,), sparsity=0.5, rule="released")
-    assert known.found == {recipe: Accuracy(500, 597)}
+    assert known.found == {RECIPE: Accuracy(500, 597)}
     assert known.note.command == "python -m something" and known.note.machine
     assert results.read("resnet18-digits", folder) is None
+
+
+def test_csv_is_read_where_there_is_no_parquet(folder):
+    file = folder / f"{NAME}.parquet"
+    store.append(file.with_suffix(".csv"), store.read(file).values())
+    file.unlink()
+    assert results.read(NAME, folder).found == {RECIPE: Accuracy(500, 597)}
+
+
+def test_float32_stands_before_other_numbers_and_more_images_before_fewer(folder):
+    file, sha = folder / f"{NAME}.parquet", zoo.card(NAME).sha256
+    store.append(
+        file,
+        [
+            store.Row(NAME, RECIPE, Accuracy(1, 597), sha, "digits", "bfloat16"),
+            store.Row(NAME, RECIPE, Accuracy(2, 100), sha, "digits"),
+            store.Row(NAME, RECIPE.replace(seed=1), Accuracy(3, 597), sha, "digits", "bfloat16"),
+            store.Row(NAME, RECIPE.replace(seed=2), Accuracy(4, 597), "0" * 64, "digits"),
+        ],
+    )
+    assert results.read(NAME, folder).found == {
+        RECIPE: Accuracy(500, 597), RECIPE.replace(seed=1): Accuracy(3, 597),
+    }  # fmt: skip
 
 
 def test_results_of_other_weights_are_left_out(folder):
@@ -79,7 +103,7 @@ def test_results_of_other_weights_are_left_out(folder):
 
 
 def test_the_same_run_is_noted_once_and_other_weights_are_refused(folder):
-    file = folder / f"{NAME}.csv"
+    file = folder / f"{NAME}.parquet"
     provenance.add(file, NAME, zoo.card(NAME).sha256, "python -m something")
     assert len(provenance.read(file).runs) == 1
     provenance.add(file, NAME, zoo.card(NAME).sha256, "python -m another")

@@ -157,7 +157,7 @@ def test_the_picture_tells_the_answer_only_once_it_is_checked():
         (trace,) = (t for t in figure.data if t.name == "layers")
         return dict(zip((c[0] for c in trace.customdata), trace.text, strict=True))
 
-    assert signs(hidden)["block.conv2"] == "" and signs(shown)["block.conv2"] == "?"
+    assert signs(hidden)["block.conv2"].strip() == "" and signs(shown)["block.conv2"] == "?"
     assert signs(hidden)["fc"] == signs(shown)["fc"] == "✓"
 
 

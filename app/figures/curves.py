@@ -11,6 +11,7 @@ from app.figures import ends, theme
 from app.figures.accuracy import COLOURS, NAMES
 from app.language import ENGLISH, Texts
 from core.evaluate import Accuracy
+from core.published import Pair
 
 HEIGHT = 300
 #: Told apart without colour, too: pruned points are hollow, a pinned setting's lines dashed.
@@ -107,6 +108,23 @@ def present(sparsity: float, mode: str) -> list[go.Scatter]:
             name="now", x=[100 * sparsity] * 2, y=[0, 104], mode="lines", hoverinfo="skip",
             line=dict(color=theme.CHOSEN[mode], width=2),
         )
+    ]  # fmt: skip
+
+
+def of_paper(theirs: Mapping[float, Pair], mode: str, say: Texts = ENGLISH) -> list[go.Scatter]:
+    """The paper's points, on its own network: traces "paper pruned" and "paper fused"."""
+    return [
+        go.Scatter(
+            name=f"paper {name}", x=[100 * sparsity for sparsity in theirs],
+            y=[100 * getattr(pair, name) for pair in theirs.values()], mode="markers",
+            marker=dict(symbol=symbol, size=9, color=COLOURS[name][mode], line_width=2),
+            hovertemplate=[
+                say("curves.hover_paper", name=say(f"accuracy.name.{name}"), sparsity=sparsity,
+                    share=getattr(pair, name)) + "<extra></extra>"
+                for sparsity, pair in theirs.items()
+            ],
+        )
+        for name, symbol in (("pruned", "x-thin-open"), ("fused", "cross-thin-open"))
     ]  # fmt: skip
 
 

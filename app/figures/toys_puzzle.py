@@ -57,7 +57,8 @@ def figure(
     fills, lines, widths, signs = [], [], [], []
     for node in nodes:
         title = node["title"]
-        fill, line, width, sign = paper, theme.DENSE[mode], 2.5, ""
+        # A space, for Plotly never again writes where there was nothing.
+        fill, line, width, sign = paper, theme.DENSE[mode], 2.5, " "
         if node["kind"] == "add":
             sign = "+"
         elif title == puzzle.layer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -14,6 +14,7 @@ from app.language import Texts
 from app.lesson import CONTROLS, PARTS, Lesson, Step, met
 from app.page import Page, mode
 from app.speech import speech
+from core.zoo import network
 
 #: Widgets that are not called as in the link; `more` is a box without a key.
 WIDGETS = {name: f".st-key-{name}" for name in CONTROLS} | {
@@ -27,17 +28,27 @@ TOGETHER = {"curves": "accuracy"}
 #: Below this width, in pixels, the lesson stands above the page instead of beside it.
 NARROW = 1150
 
+#: The page's head over a lesson, in rem: a panel below it fits the window.
+_ABOVE = 12.5
+
 _COLUMNS = '.st-key-lesson_beside > div > [data-testid="stHorizontalBlock"]'
 _LAYOUT = f"""
 .st-key-lesson_panel {{ border-left: 4px solid var(--mark); padding-left: 1rem; }}
 .st-key-lesson_panel h2 {{ font-size: 1.5rem; padding: 0 0 0.25rem; }}
-.st-key-lesson_panel h3 {{ font-size: 1.2rem; padding: 0; }}
+.st-key-lesson_panel h3 {{ font-size: 1.2rem; padding: 0 0 0.4rem; }}
 .st-key-lesson_panel .katex-display {{ font-size: 0.95em; overflow-x: auto; overflow-y: hidden; }}
 .st-key-lesson_panel .katex-display {{ padding: 0.2rem 0; }}
+.st-key-lesson_panel [role="radiogroup"] {{ gap: 0.5rem; }}
+.st-key-lesson_panel > :is(.st-key-lesson_ways, :has(> .st-key-lesson_ways)) {{
+  position: sticky; bottom: 0; z-index: 3; padding: 0.5rem 0; margin-top: auto;
+  background: var(--paper);
+}}
+.st-key-head [data-testid="stMarkdown"] {{ display: none; }}
 @media (min-width: {NARROW}px) {{
   {_COLUMNS} > [data-testid="stColumn"]:first-child > div {{
-    position: sticky; top: 4rem; max-height: calc(100vh - 5rem); overflow-y: auto;
+    position: sticky; top: 4rem; max-height: calc(100vh - {_ABOVE}rem); overflow-y: auto;
   }}
+  .st-key-lesson_panel {{ min-height: min(100vh - {_ABOVE}rem, 42rem); }}
 }}
 @media (max-width: {NARROW - 1}px) {{
   {_COLUMNS} {{ flex-direction: column; }}
@@ -61,6 +72,38 @@ def step_now() -> Step | None:
     return now[0].step(now[1]) if now else None
 
 
+def hidden() -> frozenset[str]:
+    """What the open lesson hides now; beside its questions what its last step hid.
+
+    After a toy that stood alone there would be nothing to look at.
+    """
+    now = current()
+    if now is None:
+        return frozenset()
+    lesson, number = now
+    step = lesson.step(number)
+    if step is None:
+        last = lesson.steps[-1]
+        return frozenset() if last.toy else frozenset(last.hide)
+    return frozenset(step.hide)
+
+
+def alone(step: Step | None) -> bool:
+    """Whether a step shows a toy and nothing of the page, whose settings then do nothing."""
+    return step is not None and step.toy is not None and {*PLACES, "strip"} <= _with(step.hide)
+
+
+def _with(names: Iterable[str]) -> set[str]:
+    """Some parts, and those that are hidden together with them."""
+    return {*names} | {part for part, other in TOGETHER.items() if other in names}
+
+
+def wants_images() -> bool:
+    """Whether to offer CIFAR-10: not while a lesson is open that does without."""
+    now = current()
+    return now is None or network(now[0].state(now[1])["network"]).images == "cifar10"
+
+
 def go(name: str, number: int) -> None:
     """Open a step and set its state; called before widgets are drawn."""
     lesson = cache.lessons()[0].get(name)
@@ -77,30 +120,46 @@ def leave() -> None:
 
 
 def pick() -> None:
-    """The list of lessons, behind a button."""
+    """The list of lessons, behind a button, and the way out of the open one.
+
+    It is a dialog, which takes the keyboard along: Streamlit puts what a popover holds at the end
+    of the page, behind all other controls.
+    """
+    label, state = speech()("lesson.list"), st.session_state
+
+    def opened(now: bool) -> None:
+        state["lessons_open"] = now
+
+    st.button(label, icon=":material/school:", key="lessons", on_click=opened, args=(True,))
+    if state.get("lessons_open"):
+        st.dialog(label, width="medium", on_dismiss=lambda: opened(False))(shelf)()
+    if current() is not None:
+        st.button(
+            speech()("lesson.leave"), key="lesson_leave", on_click=leave, type="tertiary",
+            icon=":material/close:",
+        )  # fmt: skip
+
+
+def shelf() -> None:
+    """The lessons there are, each with a button; and those that can't be read."""
     say = speech()
     found, broken = cache.lessons()
-    label = say("lesson.list")
-    with st.popover(
-        label, icon=":material/school:", key="lessons_open", on_change="rerun", width="content"
-    ) as shelf:
-        if not shelf.open:
-            return
-        for lesson in sorted(found.values(), key=lambda one: (one.order, one.name)):
-            st.button(
-                f"**{lesson.title(say.language)}**", key=f"open {lesson.name}", on_click=go,
-                args=(lesson.name, 1), type="tertiary", icon=":material/play_lesson:",
+    for lesson in sorted(found.values(), key=lambda one: (one.order, one.name)):
+        if st.button(
+            f"**{lesson.title(say.language)}**", key=f"open {lesson.name}", on_click=go,
+            args=(lesson.name, 1), type="tertiary", icon=":material/play_lesson:",
+        ):  # fmt: skip
+            st.rerun()  # the page: a dialog redraws only itself
+        st.caption(
+            say(
+                "lesson.about",
+                summary=lesson.summary(say.language),
+                minutes=lesson.minutes,
+                audience=lesson.audience(say.language),
             )  # fmt: skip
-            st.caption(
-                say(
-                    "lesson.about",
-                    summary=lesson.summary(say.language),
-                    minutes=lesson.minutes,
-                    audience=lesson.audience(say.language),
-                )  # fmt: skip
-            )
-        for sentence in broken:
-            st.warning(say("lesson.broken", problem=sentence), icon=":material/edit_note:")
+        )
+    for sentence in broken:
+        st.warning(say("lesson.broken", problem=sentence), icon=":material/edit_note:")
 
 
 def beside(told: Mapping[str, str]) -> DeltaGenerator:
@@ -114,7 +173,9 @@ def beside(told: Mapping[str, str]) -> DeltaGenerator:
     lesson, number = now
     say, step = speech(), lesson.step(number)
     st.html(
-        f"<style>:root {{ --mark: {theme.CHOSEN[mode()]}; }}{_LAYOUT}{marks(step, say)}</style>"
+        f"<style>:root {{ --mark: {theme.CHOSEN[mode()]}; --paper: {theme.PAPER[mode()]}; }}"
+        f"{_LAYOUT}"
+        f"{marks(step, hidden(), say)}</style>"
     )
     with st.container(key="lesson_beside"):
         left, right = st.columns([1, 2], gap="large")
@@ -126,30 +187,34 @@ def beside(told: Mapping[str, str]) -> DeltaGenerator:
     return right
 
 
-def marks(step: Step | None, say: Texts) -> str:
-    """The style sheet that outlines and labels what a step marks, and hides what it hides."""
-    if step is None:
-        return ""
+def marks(step: Step | None, hide: Iterable[str], say: Texts) -> str:
+    """The style sheet that outlines and labels what a step marks, and hides what is hidden."""
     rules = []
     label = json.dumps(say("lesson.mark"), ensure_ascii=False).replace("<", "")
-    for name in step.highlight:
-        where = _selector(name)
+    for name in step.highlight if step else ():
+        where = f":is({', '.join(_selectors(name))})"
         rules.append(
             f"{where} {{ outline: 3px solid var(--mark); outline-offset: 6px; }}"
             f"{where}::before {{ content: {label}; display: block; font-weight: 600;"
             " font-size: 0.875rem; color: var(--mark); }"
         )
-    for name in step.hide:
-        if name in CONTROLS:
-            # With the line beneath it that explains the choice.
-            where = _selector(name)
-            line = f"{where} + div:has([data-testid=stCaptionContainer])"
-            rules.append(f"{where}, {line} {{ display: none; }}")
+    gone = []
+    for name in CONTROLS if alone(step) else [name for name in CONTROLS if name in hide]:
+        # With the line beneath it that explains the choice.
+        gone += [WIDGETS[name], f"{WIDGETS[name]} + div:has([data-testid=stCaptionContainer])"]
+        if name == "channel":
+            gone.append(".st-key-no_channel")
+    if alone(step):
+        gone += [".st-key-take", '[data-testid="stSidebar"] h2']
+    if gone:
+        rules.append(f"{', '.join(gone)} {{ display: none; }}")
     return "".join(rules)
 
 
-def _selector(name: str) -> str:
-    return f".st-key-part_{name}" if name in PARTS else WIDGETS[name]
+def _selectors(name: str) -> list[str]:
+    """Where a name stands on the page; a channel has a part and a field."""
+    found = [f".st-key-part_{name}"] if name in PARTS else []
+    return found + [WIDGETS[name]] if name in WIDGETS else found
 
 
 def panel(lesson: Lesson, number: int, told: Mapping[str, str], say: Texts) -> None:
@@ -182,10 +247,6 @@ def panel(lesson: Lesson, number: int, told: Mapping[str, str], say: Texts) -> N
                 say("lesson.restore"), key="lesson_restore", on_click=go,
                 args=(lesson.name, number), icon=":material/restart_alt:",
             )  # fmt: skip
-        st.button(
-            say("lesson.leave"), key="lesson_leave", on_click=leave, type="tertiary",
-            icon=":material/close:",
-        )  # fmt: skip
 
 
 def _apart(told: Mapping[str, str], own: Mapping[str, str]) -> bool:
@@ -262,8 +323,7 @@ def questions(lesson: Lesson, say: Texts) -> None:
 
 def framed(page: Page, name: str, draw: Callable[[], None]) -> None:
     """Draw a part of the page in a frame that a lesson can mark, unless the lesson hides it."""
-    step = step_now()
-    if step is not None and {name, TOGETHER.get(name)} & {*step.hide}:
+    if name in _with(hidden()):
         return
     with st.container(key=page.key(f"part_{name}")):
         draw()
@@ -273,11 +333,15 @@ def places(both: bool) -> dict[str, DeltaGenerator]:
     """Where each part goes. On the first screen stands the story: which layers shrink together,
     where their channels' mass goes, and what that does to the accuracy.
 
-    Beside a lesson all stand one under the other. `both`: two settings are compared, so that plan
-    and channels get the whole width between what is above and what is below.
+    Beside a lesson all stand one under the other, what its step marks first. `both`: two settings
+    are compared, so that plan and channels get the whole width between what is above and what is
+    below.
     """
     if current() is not None:
-        return {name: st.container() for name in PLACES}
+        step = step_now()
+        marked = step.highlight if step else ()
+        first = [name for name in marked if name in PLACES]
+        return {name: st.container() for name in dict.fromkeys([*first, *PLACES])}
     left, right = st.columns(2, gap="large")
     found = {"graph": left.container(), "accuracy": (right if both else left).container()}
     if both:

@@ -13,7 +13,7 @@ from app.figures import order as plan_order
 from app.figures import plan as plan_figure
 from app.figures import plan_table
 from app.figures import ribbons as ribbons_figure
-from app.page import Page, captions, mode
+from app.page import Page, captions, mark, mode
 from core.compress import Step
 
 
@@ -78,6 +78,7 @@ def _picture(page: Page, step: Step, kind: str, order: str, near: int | None) ->
     chart(
         picture, page.key("plan"), plan_figure.alt(step, page.group, say), over=over,
         clicked=lambda at: controls.clicked_channel(page.loaded, group, at, 0),
+        mark=mark(page, 0, mode()),
     )  # fmt: skip
     if kind == "ribbons":
         captions(ribbons_figure.caption(step, order, near, say))

@@ -9,7 +9,7 @@ from app import cache, controls, jobs, link
 from app.charts import chart
 from app.figures import scatter as scatter_figure
 from app.motion import Played, motion
-from app.page import Page, captions, live, mode
+from app.page import Page, captions, live, mark, mode
 from core import embedding
 from core.compress import Step
 from core.errors import Unsupported
@@ -42,6 +42,7 @@ def show(page: Page, step: Step) -> None:
             ),
             over=marks(page, picture, step, drawn_in),
             clicked=lambda at: controls.clicked_channel(loaded, choice.group, at, 1),
+            mark=mark(page, 1, drawn_in),
         )
 
     picture = now()

@@ -11,23 +11,28 @@ from app.page import Page, mode
 from app.parts import lesson
 from core.compress import Step
 
-#: `@` stands for the strip's own class.
+#: `§` stands for the strip's own class.
 _STYLE = """
-@ { gap: 0.5rem 0.9rem; align-items: stretch; }
-@ > div { flex: 1 1 6.2rem; min-width: 6.2rem; }
-@ > div div, @ button { width: 100%; }
-@ button { padding: 0.2rem 0.5rem; text-align: left; min-height: 4.4rem; }
-@ button, @ button > div { justify-content: flex-start; align-items: flex-start; }
-@ button p { font-size: 0.8rem; line-height: 1.25; white-space: normal; }
-@ button strong { display: block; font-size: 0.9rem; }
-@ > div { position: relative; }
-@ button, @ button * { overflow: visible; text-overflow: clip; }
-@ > div:not(:last-child)::after {
+:has(> §) { container-type: inline-size; }
+§ { display: grid; grid-template-columns: repeat(8, minmax(0, 1fr)); gap: 0.5rem 0.9rem; }
+§ > div { position: relative; min-width: 0; min-height: 4.4rem; }
+§ > div, § > div div, § button { width: 100%; }
+§ button { padding: 0.2rem 0.5rem; text-align: left; min-height: 4.4rem; }
+§ button, § button > div { justify-content: flex-start; align-items: flex-start; }
+§ button p { font-size: 0.8rem; line-height: 1.25; white-space: normal; }
+§ button strong { display: block; font-size: 0.9rem; }
+§ button, § button * { overflow: visible; text-overflow: clip; }
+§ > div:not(:last-child)::after {
   content: "→"; position: absolute; right: -0.85rem; top: 0.9rem; font-size: 0.8rem; opacity: 0.7;
 }
-@media (max-width: 700px) {
-  @ { flex-wrap: nowrap; overflow-x: auto; padding-bottom: 0.5rem; }
-  @ > div { flex: 0 0 auto; max-width: 60vw; }
+@container (max-width: 58rem) {
+  § { grid-template-columns: repeat(4, minmax(0, 1fr)); }
+  § > div:nth-child(4)::after { content: none; }
+}
+@container (max-width: 34rem) {
+  § { display: flex; flex-wrap: nowrap; overflow-x: auto; padding-bottom: 0.5rem; }
+  § > div { flex: 0 0 7.5rem; width: auto; }
+  § > div:nth-child(4)::after { content: "→"; }
 }
 """
 
@@ -42,7 +47,7 @@ def show(page: Page, step: Step | None) -> None:
         if one.stage
     }
     own = f".st-key-{page.key('strip')}"
-    style = _STYLE.replace("@media", "!").replace("@", own).replace("!", "@media")
+    style = _STYLE.replace("§", own)
     for stage, (_, did) in told.items():
         look = f"border-left: 4px solid {theme.CHOSEN[mode()]}" if did else "border-style: dashed"
         style += f"{own} .st-key-{page.key(f'stage_{stage}')} button {{ {look}; }}\n"

@@ -175,7 +175,8 @@ def _opened(page: Page, content: bytes) -> None:
     for note in notes:
         st.info(note, icon=":material/link:")
     st.markdown(say("take.holds", state=slide.line(link.choice_of(state), say)))
-    st.button(
+    if st.button(
         say("take.go"), key=page.key("take_go"), type="primary",
         on_click=controls.open_state, args=(state,),
-    )  # fmt: skip
+    ):  # fmt: skip
+        st.rerun()  # the page: the section redraws only itself

@@ -187,7 +187,7 @@ def tex(say: Texts, number: float) -> str:
     if number and not 1e-3 <= abs(number) < 1e4:
         digits, power = f"{number:.2e}".split("e")
         return rf"{tex(say, float(digits))}\cdot 10^{{{int(power)}}}"
-    return say.number(number, ".4g").replace(",", "{,}").replace("−", "-")
+    return say.number(number or 0.0, ".4g").replace(",", "{,}").replace("−", "-")  # no −0
 
 
 def signed(say: Texts, number: float) -> str:
@@ -212,7 +212,7 @@ def formulas(say: Texts, layer: Layer, folded: Folded, place: int) -> list[str]:
     root = rf"\sqrt{{{tex(say, variance)} + {tex(say, layer.epsilon)}}}"
     return [
         r"\begin{aligned}"
-        r"s &= \frac{\gamma}{\sqrt{\sigma^2 + \varepsilon}} \\"
+        r"s &= \frac{\gamma}{\sqrt{\sigma^2 + \varepsilon}} \\[0.6em]"
         rf"&= \frac{{{tex(say, gamma)}}}{{{root}}} = {tex(say, scale)}"
         r"\end{aligned}",
         r"\begin{aligned}"

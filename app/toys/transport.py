@@ -59,10 +59,12 @@ def _draw(say: Texts, given: Scene, toy: dict) -> None:
     def choose(place: int) -> None:
         toy["chosen"] = place
 
-    drawn, below = st.container(), st.container()
-    with below:  # first, for the plan follows what is chosen here
-        if "sinkhorn" in given.show:
+    # What follows a point stands near it; the numbers, which few need, at the end.
+    drawn, choice, matrices, numbers = (st.container() for _ in range(4))
+    if "sinkhorn" in given.show:  # first, for the plan follows what is chosen here
+        with choice:
             _pick_solver(say, given, toy, key)
+    with numbers:
         _pick_point(say, given, toy, key)
     problem = toy["problem"]
     looks = ("exact", "sinkhorn") if toy["look"] == "both" else (toy["look"],)
@@ -81,7 +83,7 @@ def _draw(say: Texts, given: Scene, toy: dict) -> None:
         st.caption(say("toys.transport.legend"))
         if problem.normalise:
             st.caption(say("toys.transport.circle"))
-    with below:
+    with matrices:
         beside = len(plans) == 1 and {"costs", "plan"} <= set(given.show)
         left, right = st.columns(2) if beside else (st.container(), st.container())
         if "costs" in given.show:

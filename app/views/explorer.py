@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-import logging
-import os
-import sys
-import time
 from collections.abc import Callable
 
 import streamlit as st
 
-from app import cache, controls, jobs
+from app import frame, jobs
 from app.page import Page, decide, live
 from app.parts import (
     accuracy,
     channel,
     curves,
-    download,
     graph,
     lesson,
     pin,
@@ -28,65 +22,19 @@ from app.parts import (
     strip,
     take,
 )  # fmt: skip
-from app.speech import speech
-from core import data, zoo
 from core.compress import Step
-from core.errors import ExplorerError
-
-#: INTRA_FUSION_LOG=info lets the console say how long each page took (tests/measure_page.py).
-log = logging.getLogger("intra-fusion")
-if level := os.environ.get("INTRA_FUSION_LOG", "").upper():
-    logging.basicConfig()
-    log.setLevel(level if level in logging.getLevelNamesMapping() else "INFO")
-
-
-def data_dir() -> str | None:
-    """The folder named on the command line: `streamlit run app/main.py -- --data-dir FOLDER`."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--data-dir")
-    return parser.parse_known_args(sys.argv[1:])[0].data_dir
-
-
-def main() -> None:
-    begun = time.monotonic()
-    with jobs.page_first():
-        draw()
-    log.info("page drawn in %.0f ms", 1000 * (time.monotonic() - begun))
 
 
 def draw() -> None:
     """The whole page, for the person whose session this is."""
-    folder = data_dir()
-    try:
-        available, trouble = data.available(folder), None
-    except ExplorerError as error:
-        available, trouble = {"digits": ""}, str(error)
-    here = "cifar10" in available and "vgg11_bn-cifar10" in zoo.shipped()
-    default = "vgg11_bn-cifar10" if here else "vgg11_bn-digits"
-    notes = controls.read_link(default)
 
-    with st.container(horizontal=True, vertical_alignment="center", key="tools"):
-        lesson.pick()
-        if "cifar10" not in available:
-            download.offer(None if trouble else folder, speech())
-    for note in notes:
-        st.info(note, icon=":material/link:")
-    if trouble:
-        st.warning(trouble, icon=":material/folder_off:")
-
-    try:
-        loaded = cache.network(controls.pick_network())
-        choice = controls.pick_recipe(loaded)
-        controls.pick_language()
-        told = controls.write_link(choice)
-        page = Page(loaded, choice, None if trouble else folder, speech())
+    def body(page: Page, told: dict[str, str]) -> None:
         slide.show(page)
         with lesson.beside(told):
             step = show(page)
         take.show(page, told, step)
-    except ExplorerError as error:
-        st.error(str(error), icon=":material/error:")
-    cache.warm_up()
+
+    frame.draw(body, lesson.pick, lesson.wants_images)
 
 
 def show(page: Page) -> Step | None:
@@ -142,4 +90,4 @@ def show(page: Page) -> Step | None:
     return decided
 
 
-main()
+draw()

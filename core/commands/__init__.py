@@ -10,10 +10,14 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from core.commands import ablation, fine_tune
+from core.commands import ablation, divergence, fine_tune, landscape, reproduce, sweep
 
 #: name → module; a command is a line here.
 COMMANDS: dict[str, ModuleType] = {
-    "fine-tune": fine_tune,
     "ablation": ablation,
+    "divergence": divergence,
+    "fine-tune": fine_tune,
+    "landscape": landscape,
+    "reproduce": reproduce,
+    "sweep": sweep,
 }

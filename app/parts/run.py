@@ -1,0 +1,82 @@
+"""A run on the page: start it, see how far it is, cancel it, go on; what it found is drawn live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+import streamlit as st
+
+from app import runs
+from app.jobs import Job
+from app.page import Page, live, mode
+from core.errors import DataMissing
+
+
+def show(
+    page: Page,
+    key: tuple[Hashable, ...],
+    work: Callable[[Job], object],
+    draw: Callable[[object, str], None],
+    saved: Callable[[], object] = lambda: None,
+    complete: Callable[[object], bool] = lambda result: False,
+    pauses: bool = False,
+) -> None:
+    """Draw what is known of a run, and its buttons.
+
+    Parameters
+    ----------
+    key : all that its outcome depends on; whoever looks at the same sees the same run.
+    work : the run itself. It sets `job.result` as it goes, to values that nobody changes.
+    draw : given what is known (None for nothing) and the theme.
+    saved : what a former run has left, while there is none now.
+    complete : whether that is all there is to measure. pauses : whether a run that is stopped goes
+    on from the very step it stands at; its button says so.
+    """
+    job = runs.found(key)
+    before = saved() if job is None else None
+
+    def part(drawn_in: str) -> None:
+        known = before if job is None else job.result
+        draw(known, drawn_in)
+        _buttons(page, key, work, job, before is not None, complete(known), pauses)
+
+    if job is None:
+        part(mode())
+    else:
+        live(job, 0.8, part)
+
+
+def _buttons(
+    page: Page,
+    key: tuple[Hashable, ...],
+    work: Callable[[Job], object],
+    job: Job | None,
+    begun: bool,
+    whole: bool,
+    pauses: bool,
+) -> None:
+    say, name = page.say, page.key(f"run_{key[0]}")
+
+    def start() -> None:
+        runs.start(key, work)
+
+    if job is not None and job.running:
+        st.progress(job.share, job.sentence or say("run.waiting"))
+        label, icon = ("run.pause", "pause") if pauses else ("run.cancel", "stop")
+        if st.button(say(label), key=f"{name}_cancel", icon=f":material/{icon}:"):
+            job.cancel()
+            st.rerun()
+        return
+    if job is not None and job.error:
+        if isinstance(job.fault, DataMissing):
+            st.info(job.error, icon=":material/image_not_supported:")
+        else:
+            st.warning(job.error, icon=":material/error:")
+    if whole:
+        st.caption(f":material/check: {say('run.done')}")
+        return
+    going = begun or (job is not None and job.cancelled)
+    st.button(
+        say("run.go_on" if going else "run.start"), key=f"{name}_start", on_click=start,
+        type="primary", icon=":material/play_arrow:",
+    )  # fmt: skip
