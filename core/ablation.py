@@ -23,7 +23,7 @@ from core.compress import Compressed, plan_group
 from core.corruption import CORRUPTIONS, STRENGTHS, corrupted
 from core.errors import RecipeError
 from core.experiments import Bench
-from core.recipe import Recipe, looks, plain
+from core.recipe import Recipe, plain
 from core.siblings import sibling
 from core.spoiled import spoiled
 
@@ -118,18 +118,12 @@ def grouped(entries: Iterable[Entry], by: Callable[[Entry], object]) -> dict[obj
 
 def _singly(bench: Bench, recipe: Recipe, sparsities: Sequence[float]) -> list[Recipe]:
     """One recipe for each group of `recipe` alone and each sparsity."""
-    recipe = _named(bench, recipe)
+    recipe = bench.named(recipe)
     return [
         recipe.replace(groups=(index,), sparsity=sparsity)
         for index in recipe.replace(sparsity=0.0).chosen(bench.graph)
         for sparsity in sparsities
     ]
-
-
-def _named(bench: Bench, recipe: Recipe) -> Recipe:
-    """The recipe with the name of the training images that its scores or its rule look at."""
-    seen = looks(recipe.importance, recipe.rule)
-    return recipe.replace(data=bench.tested.name) if seen else recipe
 
 
 def _dense(bench: Bench) -> Wanted:
@@ -286,7 +280,7 @@ def corruption(bench: Bench, recipe: Recipe, sparsity: float) -> list[Wanted]:
 
     The variant is `clean`, or the corruption and its strength: `noise 3`.
     """
-    fused = _named(bench, recipe).replace(sparsity=sparsity)
+    fused = bench.named(recipe).replace(sparsity=sparsity)
     three = (("dense", None), ("pruned", plain(fused)), ("fused", fused))
     found = [Wanted(bench, "clean", kind, one) for kind, one in three]
     for name in CORRUPTIONS:
@@ -340,6 +334,6 @@ def of_spoiled(
     """Dense, pruned and fused of networks that `trained` made; the variant is how."""
     found = []
     for how, bench in benches:
-        fused = _named(bench, recipe).replace(sparsity=sparsity)
+        fused = bench.named(recipe).replace(sparsity=sparsity)
         found += [Wanted(bench, how, "dense", None), *_pair(bench, how, fused)]
     return found

@@ -338,7 +338,8 @@ class _Run:
         store(
             {
                 "module": self.module.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
+                # Of a run that is done nobody needs the momentum: half of the file.
+                "optimiser": None if self.done else self.optimiser.state_dict(),
                 "step": self.step,
                 "window": self.window,
                 "history": self.history.as_dict(),
@@ -353,7 +354,8 @@ class _Run:
                 self.checkpoint, map_location=device_of(self.module), weights_only=True
             )
             self.module.load_state_dict(saved["module"])
-            self.optimiser.load_state_dict(saved["optimiser"])
+            if saved["optimiser"] is not None:
+                self.optimiser.load_state_dict(saved["optimiser"])
             self.history = History.from_dict(saved["history"])
             self.step, self.window = saved["step"], saved["window"]
         except (

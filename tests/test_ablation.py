@@ -121,6 +121,12 @@ def test_a_file_of_something_else_is_left_alone(bench, tmp_path):
         Book("test", bench, file)
 
 
+def test_a_bench_without_a_limit_counts_all_images(bench):
+    few = Bench.of(NAME, bench.module, corrupted(bench.tested, "jpeg", 1, limit=7))
+    (found,) = counted(few, ablation.masses([few], RECIPE, (0.5,))[:1])
+    assert few.limit is None and found.accuracy.total == 7
+
+
 def test_random_scores_are_drawn_with_each_seed(bench):
     found = counted(bench, ablation.random(bench, RECIPE, (0.5,), seeds=(3, 4)))
     drawn = [e.recipe for e in found if e.variant == "random" and e.kind == "pruned"]

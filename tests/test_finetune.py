@@ -165,6 +165,8 @@ def test_a_run_that_was_paused_ends_bit_for_bit_as_one_that_was_not(
     assert again.share == share and again.histories == tuned.histories
     list(again.run())
     assert same(again, whole)
+    third = made(pair, images, folder=tmp_path)
+    assert third.done and list(third.run()) == [] and same(third, whole)
     (tmp_path / "unrelated").touch()
     again.forget()
     assert [file.name for file in tmp_path.iterdir()] == ["unrelated"]

@@ -206,7 +206,8 @@ def _step(ablation: str, at: float, say: Texts) -> str:
 
 def _marker(key: str, mode: str) -> dict:
     colours, symbol = LOOKS[key]
-    return dict(symbol=symbol, size=9, color=colours[mode], line_width=2)
+    colour = colours[mode]
+    return dict(symbol=symbol, size=9, color=colour, line=dict(color=colour, width=2))
 
 
 def _errors(found: Sequence[Spread], key: str, mode: str) -> dict:
@@ -233,7 +234,9 @@ def _legend(chart: go.Figure, keys: Sequence[str], mode: str, say: Texts) -> Non
         f"{say(f'ablation.name.{key}')}</b></span>"
         for key in keys
     ]
-    half = len(words) if len(words) < 3 else 2
+    # One line if a phone has room for it.
+    letters = sum(len(say(f"ablation.name.{key}")) + 5 for key in keys)
+    half = len(words) if letters < 45 else 2
     text = "<br>".join(
         part for part in ("   ".join(words[:half]), "   ".join(words[half:])) if part
     )

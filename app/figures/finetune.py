@@ -54,7 +54,12 @@ def _looks(line: Line, mode: str) -> dict:
     colour, symbols = COLOURS[line.kind][mode], SYMBOLS[line.kind]
     return dict(
         line=dict(color=colour, width=2.5, dash=DASHES[line.place % len(DASHES)]),
-        marker=dict(symbol=symbols[line.place % len(symbols)], size=9, color=colour, line_width=2),
+        marker=dict(
+            symbol=symbols[line.place % len(symbols)],
+            size=9,
+            color=colour,
+            line=dict(color=colour, width=2),
+        ),
     )
 
 
