@@ -62,7 +62,7 @@ def counted(
             }  # fmt: skip
             tasks[client.submit(count, told, pure=False, key=f"chunk-{place}-{id(told)}")] = place
         try:
-            for future in dask.as_completed(list(tasks)):
+            for future in dask.as_completed(list(tasks), loop=client.loop):
                 right = _result(future, address)
                 place = tasks.pop(future)
                 future.release()  # nobody need make it again when the worker that made it dies
