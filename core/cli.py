@@ -38,6 +38,8 @@ examples:
   python -m core accuracy small --limit 500
   python -m core size small --latency
   python -m core export small --onnx small.onnx
+  python -m core divergence vgg11_bn-digits --groups 6 --rules select,released
+  python -m core landscape vgg11_bn-digits --groups 2 --points 5 --out plane.json
 
 `python -m core COMMAND --help` explains a command and its choices. Networks are trained by
 `python -m core.training`, images fetched by `python -m core.download`.
