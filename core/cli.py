@@ -42,6 +42,8 @@ examples:
   python -m core reproduce --network vgg11_bn-digits --out results
   python -m core fine-tune vgg11_bn-digits --groups all --sparsity 0.5 --rules select,released
   python -m core ablation solvers vgg11_bn-digits --groups 6 --out solvers.json
+  python -m core divergence vgg11_bn-digits --groups 6 --rules select,released
+  python -m core landscape vgg11_bn-digits --groups 2 --points 5 --out plane.json
 
 `python -m core COMMAND --help` explains a command and its choices. Networks are trained by
 `python -m core.training`, images fetched by `python -m core.download`.

@@ -225,8 +225,18 @@ def layer_by_layer(
 
 
 def began(operations: Sequence[Operation], name: str, least: float = 0.1) -> Operation | None:
-    """The first operation after which a variant is `least` or more away from the dense network."""
-    return next((one for one in operations if (one.distances[name] or 0.0) >= least), None)
+    """The first operation after which a variant is `least` or more away from the dense network.
+
+    Operations that put out fewer channels don't count: fused channels differ there on purpose.
+    """
+    return next(
+        (
+            one
+            for one in operations
+            if name not in one.kept and (one.distances[name] or 0.0) >= least
+        ),
+        None,
+    )
 
 
 class _Abreast:

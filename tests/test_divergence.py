@@ -115,7 +115,7 @@ def test_nothing_differs_before_the_first_change_and_the_last_is_the_logits(benc
     assert operations[start].distances["released"] > 0.1
     after = operations[names.index("features.22")]
     assert after.kept == () and after.distances["select"] > 0.1
-    assert began(operations, "select") is after
+    assert began(operations, "select") is began(operations, "released") is after
     assert began(operations, "select", 100.0) is None
     with torch.inference_mode():
         pixels = images.normalised(images.images[:40])

@@ -130,7 +130,7 @@ def layers(operations: Sequence[Operation], mode: str, say: Texts = ENGLISH) -> 
             name=name, mode="lines+markers", x=places, connectgaps=False,
             y=[one.distances[name] for one in operations], line=dict(color=colour, dash=dash),
             marker=dict(
-                size=8, color=colour, line_width=2,
+                size=8, color=colour, line=dict(color=colour, width=2),
                 symbol=[f"{symbol}-open" if name in one.kept else symbol for one in operations],
             ),
             hovertemplate=[

@@ -79,7 +79,7 @@ def together(page: Page, own: Found | None) -> tuple[dict[Recipe, Accuracy], str
 def curves(page: Page, found: Found, note: str, drawn_in: str) -> None:
     """Accuracy against sparsity for the chosen group, with the paper's points."""
     say, choice = page.say, page.choice
-    st.markdown(f"#### {say('sweep.curves', group=page.group.title)}")
+    st.markdown(f"#### {say('sweep.curves', index=choice.group, group=page.group.title)}")
     both = [
         {
             s: found[one]

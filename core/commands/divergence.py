@@ -88,7 +88,8 @@ def run(chosen: argparse.Namespace, progress: Progress) -> Told:
         )  # fmt: skip
     text = table(rows)
     text += f"\n\non the first {known.total:,} test images; dense logits have a mean norm of "
-    text += f"{told['norm']:.3f}. It starts where layers are 10 % off."
+    text += f"{told['norm']:.3f}. A rule's failure "
+    text += "starts after the first layer of full width that is 10 % off."
     if signs:
         text += "\n\n" + table(signatures.rows(signs))
     return told, text
