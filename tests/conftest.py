@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
 import sys
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
+
+# Two files of tests run at once: before PyTorch comes, each is given one thread.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

@@ -13,7 +13,7 @@ HELPERS = """
 window.focused = () => {
     let e = document.activeElement;
     while (e?.shadowRoot?.activeElement) e = e.shadowRoot.activeElement;
-    return e?.closest('canvas') ?? e;
+    return e?.closest('canvas') ?? e ?? document.body; // nobody, for a moment
 };
 window.named = e => e.getAttribute('aria-label') || [...(e.labels || [])].map(l => l.textContent)
     .join(' ') || e.textContent.trim();

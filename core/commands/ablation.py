@@ -73,7 +73,7 @@ def run(chosen: argparse.Namespace, progress: Progress) -> Told:
     if chosen.seeds < 1:
         raise RecipeError(f"At least one seed is needed; got {chosen.seeds}.")
     known = bench(chosen, progress, recipe.seed)
-    book = Book(chosen.kind, known, chosen.out, told_command())
+    book = Book(chosen.kind, known, chosen.out, told_command(chosen))
     wanted = _wanted(chosen, known, recipe, sparsities, progress)
     entries = book.counted(wanted, chosen.numbers, progress.share)
     told = {

@@ -62,9 +62,9 @@ def add_images(one: argparse.ArgumentParser) -> None:
     add_data_dir(one)
 
 
-def told_command(*names: str) -> str:
+def told_command(chosen: argparse.Namespace) -> str:
     """The command as it was given, for the note on where results come from."""
-    return shlex.join(["python", "-m", "core", *(names or sys.argv[1:])])
+    return shlex.join(["python", "-m", "core", *chosen.words])
 
 
 def shares(text: str) -> tuple[float, ...]:

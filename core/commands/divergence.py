@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shlex
 from pathlib import Path
 
 from core import signatures
 from core.commands import variants
-from core.commands.common import Told
+from core.commands.common import Told, told_command
 from core.divergence import Operation, began, divergences, layer_by_layer
 from core.output import Progress, table
 
@@ -72,7 +71,7 @@ def run(chosen: argparse.Namespace, progress: Progress) -> Told:
         "norm": float(known.norms.mean()),
         "layers": [dataclasses.asdict(one) for one in operations],
         "signatures": [dataclasses.asdict(one) for one in signs],
-        "runs": variants.with_run([], "python -m core " + shlex.join(chosen.words)),
+        "runs": variants.with_run([], told_command(chosen)),
     }  # fmt: skip
     if chosen.out:
         variants.write(chosen.out, told)

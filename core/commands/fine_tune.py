@@ -99,7 +99,7 @@ def run(chosen: argparse.Namespace, progress: Progress) -> Told:
         "parameters": {"dense": sum(p.numel() for p in known.module.parameters())} | sizes,
         "recipes": {rule: one.as_dict() for rule, one in recipes.items()},
         "histories": {rule: one.as_dict() for rule, one in tuned.histories.items()},
-        "run": provenance.this_run(told_command()),
+        "run": provenance.this_run(told_command(chosen)),
     }  # fmt: skip
     text = table(
         [("epochs", *rules)]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
 from pathlib import Path
 
 from core import landscape
 from core.commands import variants
-from core.commands.common import Told
+from core.commands.common import Told, told_command
 from core.errors import DataError, RecipeError
 from core.evaluate import Accuracy
 from core.landscape import LINES, NETWORKS, Height, Surface
@@ -56,9 +55,7 @@ def run(chosen: argparse.Namespace, progress: Progress) -> Told:
         "frame": {"left": frame.left, "bottom": frame.bottom, "side": frame.side},
     }
     points, walked = _known(chosen.out, held, told)
-    runs = variants.with_run(
-        (held or {}).get("runs", []), "python -m core " + shlex.join(chosen.words)
-    )
+    runs = variants.with_run((held or {}).get("runs", []), told_command(chosen))
 
     def keep() -> None:
         told["walked"] = [[*key, *_plain(one)] for key, one in walked.items()]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 
 from core import gains, store, sweep, zoo
-from core.commands.common import Told, add_data_dir
+from core.commands.common import Told, add_data_dir, told_command
 from core.errors import DataError
 from core.experiments import Bench
 from core.output import Progress, table
@@ -101,7 +99,7 @@ def measured(
 ) -> Told:
     """Fill the file and tell what it then holds of the recipes."""
     new = 0
-    command = shlex.join(["python", "-m", "core", *sys.argv[1:]])
+    command = told_command(chosen)
     for event in sweep.run(
         bench, recipes, out, chosen.numbers, command, scheduler=chosen.scheduler
     ):
