@@ -17,6 +17,7 @@ window.focused = () => {
 };
 window.named = e => e.getAttribute('aria-label') || [...(e.labels || [])].map(l => l.textContent)
     .join(' ') || e.textContent.trim();
+true;  // a function in the end would be called
 """
 
 

@@ -31,6 +31,10 @@ def opened(no_images):
         runs.forget(key)
 
 
+def link(at: AppTest) -> dict[str, str]:
+    return {k: v[0] if isinstance(v, list) else v for k, v in at.query_params.items()}
+
+
 def button(at: AppTest, *labels: str):
     return next((one for one in at.button if one.label in labels), None)
 
@@ -60,10 +64,9 @@ def test_a_page_opens_in_both_languages_and_says_what_to_do(opened, page):
 def test_what_a_page_is_asked_for_stands_in_the_link(opened):
     at = opened("whole", spread="budget", images="all")
     # Pages change what the link says of the network, and keep what they were asked for.
-    assert at.query_params["spread"] == ["budget"] and at.query_params["images"] == ["all"]
-    assert at.query_params["group"] == ["0"]
+    assert {"spread": "budget", "images": "all", "group": "0"}.items() <= link(at).items()
     at = opened("ablations", ablation="nonsense")
-    assert any("nonsense" in one.value for one in at.info)
+    assert not at.exception and "ablation" not in link(at)
 
 
 def test_a_sweep_is_measured_and_found_again_after_a_restart(opened):
@@ -128,5 +131,4 @@ def test_a_preset_leads_to_its_page_and_choice(opened):
     at = opened("ablations")
     button(at, "Masses on group 0 of ResNet18 at 30 %").click().run()
     assert not at.exception
-    assert at.query_params["network"] == ["resnet18-cifar10"]
-    assert at.query_params["sparsity"] == ["0.3"]
+    assert {"network": "resnet18-cifar10", "sparsity": "0.3"}.items() <= link(at).items()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from app.figures import theme
+from app.figures import ends, theme
 from app.figures.accuracy import COLOURS
 from app.figures.curves import SYMBOLS
 from app.language import ENGLISH, Texts
@@ -38,7 +38,7 @@ def figure(
     say: Texts = ENGLISH,
 ) -> go.Figure:  # fmt: skip
     """Lines "pruned" and "fused" with their intervals; the paper's points after fine-tuning."""
-    chart = go.Figure()
+    chart, names = go.Figure(), []
     for name in ("pruned", "fused"):
         title, colour = say(f"accuracy.name.{name}"), COLOURS[name][mode]
         told = [getattr(point, name) for point in points]
@@ -58,15 +58,7 @@ def figure(
                 for point, one in zip(points, told, strict=True)
             ],
         )  # fmt: skip
-        chart.add_annotation(
-            x=100 * points[-1].gone,
-            y=100 * told[-1].mean,
-            text=f"<b>{title}</b>",
-            showarrow=False,
-            xanchor="left",
-            xshift=8,
-            font=dict(color=colour, size=14),
-        )
+        names.append((100 * told[-1].mean, 100 * points[-1].gone, title, colour))
         if paper:
             chart.add_scatter(
                 name=f"paper {name}", mode="markers", x=[100 * gone for gone in paper],
@@ -81,6 +73,7 @@ def figure(
                     for gone, pair in paper.items()
                 ],
             )  # fmt: skip
+    ends.name(chart, names)
     if dense:
         chart.add_scatter(
             name="dense", x=[0, 104], y=[100 * dense.mean] * 2, mode="lines", hoverinfo="skip",
@@ -93,7 +86,7 @@ def figure(
     theme.layout(chart, mode, HEIGHT, dragmode=False, hovermode="closest")
     words = ["0", "25", "50", "75", say.number(1, ".0%")]
     percent = dict(tickvals=[0, 25, 50, 75, 100], fixedrange=True, zeroline=False, ticktext=words)
-    chart.update_xaxes(percent, range=[0, 114], title_text=say("whole.x"), showgrid=False)
+    chart.update_xaxes(percent, range=[0, 118], title_text=say("whole.x"), showgrid=False)
     chart.update_yaxes(percent, range=[0, 104], title_text=say("curves.y"))
     return chart
 

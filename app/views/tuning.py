@@ -39,8 +39,8 @@ def body(page: Page, told: dict[str, str]) -> None:
     st.markdown(say("finetune.lead"))
     with st.container(horizontal=True):
         shrunk = controls.pick_view("shrunk", labelled=True)
-        epochs = controls.pick_view("epochs", labelled=True)
-        images = controls.pick_view("trained_on", labelled=True)
+        epochs = controls.pick_view("epochs", ("1", "3", "10"), labelled=True)
+        images = controls.pick_view("trained_on", ("1000", "5000", "all"), labelled=True)
     groups = "all" if shrunk == "all" else choice.recipe.groups
     recipes = {
         "select": choice.pruning.replace(groups=groups),

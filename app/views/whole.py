@@ -87,7 +87,7 @@ def draw(page: Page, spread: str, pairs: Pairs, found: Found | None, drawn_in: s
     recorded = accuracy.found(page)
     dense = (found or {}).get(sweep.DENSE) or (recorded.dense if recorded else None)
     theirs = published.fine_tuned(page.loaded.name) if spread == "even" else {}
-    left, right = st.columns([3, 2], gap="large")
+    left, right = st.columns(2, gap="large")
     with left:
         picture = as_json(figures.figure(points, dense, theirs, drawn_in, say))
         chart(picture, page.key("whole"), figures.alt(points, say))
@@ -131,7 +131,11 @@ def table(page: Page, spread: str, points: list[Point]) -> None:
             share = theirs.get(point.asked)
             row[say("whole.column_paper")] = say.number(share.weights, ".0%") if share else "–"
         rows.append(row)
-    st.dataframe(rows, hide_index=True, key=page.key("whole_table"), alt=figures.alt(points, say))
+    narrow = {name: st.column_config.Column(width="small") for name in rows[0]}
+    st.dataframe(
+        rows, hide_index=True, key=page.key("whole_table"), alt=figures.alt(points, say),
+        column_config=narrow,
+    )  # fmt: skip
     st.caption(say("whole.table_caption"))
 
 
