@@ -40,11 +40,13 @@ def isolated_home(tmp_path, monkeypatch):
 @pytest.fixture
 def no_images(isolated_home):
     """A machine without CIFAR-10, and caches of the app that remember nothing of other tests."""
-    from app import cache
+    from app import cache, pictures
 
-    cache.clear()
+    for one in (cache, pictures):
+        one.clear()
     yield isolated_home
-    cache.clear()
+    for one in (cache, pictures):
+        one.clear()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_app import fine, link, opened, said
 
-from app import cache
+from app import cache, pictures
 from app.parts import scatter as part
 from core import embedding
 
@@ -37,9 +37,11 @@ def fitted(isolated_home, monkeypatch):
     monkeypatch.setattr(embedding, "embed", quick)
     monkeypatch.setattr(embedding, "warm", lambda: None)
     monkeypatch.setattr(cache, "AFTER_THE_PAGE", 0.0)
-    cache.clear()
+    for one in (cache, pictures):
+        one.clear()
     yield asked
-    cache.clear()
+    for one in (cache, pictures):
+        one.clear()
 
 
 def scatter(at) -> dict:
@@ -196,5 +198,37 @@ def press(at, choices: dict) -> None:
         "vgg11_bn-digits", 6, recipe, part.PLAYED, method, "light", "en", None,
     )  # fmt: skip
     at.session_state["frames_for"] = wanted
-    at.session_state["frames"] = cache.frames(*wanted, picture)
+    at.session_state["frames"] = pictures.frames(*wanted, picture)
     at.run()
+
+
+def test_a_move_finds_both_pictures_that_were_drawn_ahead(fitted, monkeypatch):
+    drawn = {"plan": [], "scatter": []}
+
+    def spied(name: str, figure):
+        def draw(*given):
+            # Other tests may have left work behind: of this test's own network alone.
+            if any(one is group for one in given):
+                kept = next(len(one.measures.kept) for one in given if hasattr(one, "measures"))
+                drawn[name].append(kept)
+            return figure(*given)
+
+        return draw
+
+    group = cache.network("vgg11_bn-digits").graph.groups[6]
+    for name, module in (("plan", pictures.plan_figure), ("scatter", pictures.scatter_figure)):
+        monkeypatch.setattr(module, "figure", spied(name, module.figure))
+    at = opened(network="vgg11_bn-digits", group="6", sparsity="0.5")
+    end = time.monotonic() + 60
+    while any(len(set(counts)) < 18 for counts in drawn.values()):  # 5 to 95 % of 32 channels
+        assert time.monotonic() < end, drawn
+        time.sleep(0.2)
+        if len(drawn["scatter"]) < 3:
+            at.run()  # as the browser does, once UMAP is fitted
+    before = {name: list(counts) for name, counts in drawn.items()}
+    at.slider(key="percent").set_value(70).run()
+    fine(at)
+    assert link(at)["sparsity"] == "0.7"
+    assert {name: counts[len(before[name]) :].count(9) for name, counts in drawn.items()} == {
+        "plan": 0, "scatter": 0,
+    }  # fmt: skip

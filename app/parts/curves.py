@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import cache
+from app import pictures
 from app.charts import chart
 from app.figures import curves as curves_figure
 from app.page import Page, captions, mode
@@ -36,7 +36,7 @@ def show(page: Page, other: Page | None = None) -> None:
     over = curves_figure.present(now, mode())
     if expected:
         over += curves_figure.guesses(expected, mode(), say)
-    picture = cache.curves_picture(tuple(settings), mode(), say)
+    picture = pictures.curves_picture(tuple(settings), mode(), say)
     alt = curves_figure.alt(drawn, now, expected, say)
     chart(picture, page.key("curves"), alt, over=over)
     captions(curves_figure.caption(drawn, note, say))

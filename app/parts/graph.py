@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import cache, controls
+from app import controls, pictures
 from app.charts import chart
 from app.figures import graph_marks, graph_words
 from app.page import Page, captions, mode
@@ -23,13 +23,13 @@ def show(page: Page, step: Step | None = None) -> None:
     st.subheader(say("graph.title"), anchor=False)
     # Beside the pinned setting's, one row of buttons serves both graphs.
     fold = controls.view("graph") if page.suffix else controls.pick_view("graph")
-    drawn = cache.graph_drawing(loaded, choice.group, fold)
+    drawn = pictures.graph_drawing(loaded, choice.group, fold)
     over, kept = [], None
     if step is not None:
         stays = step.measures.kept.tolist()
         over, kept = graph_marks.marks(drawn, stays, choice.channel, mode(), say), len(stays)
     chart(
-        cache.graph_picture(loaded, choice.group, fold, mode(), say),
+        pictures.graph_picture(loaded, choice.group, fold, mode(), say),
         page.key("graph"),
         graph_words.alt(drawn, kept, say),
         clicked=clicked, over=over, zoom=say("graph.zoom"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import cache, controls, link
+from app import controls, link, pictures
 from app.charts import chart
 from app.figures import order as plan_order
 from app.figures import plan as plan_figure
@@ -71,7 +71,7 @@ def _pick(name: str, options: tuple[str, ...], own: bool) -> str:
 def _picture(page: Page, step: Step, kind: str, order: str, near: int | None) -> None:
     say, choice, group = page.say, page.choice, page.choice.group
     figure = ribbons_figure if kind == "ribbons" else plan_figure
-    picture = cache.plan_picture(page.loaded, group, step, mode(), kind, order, near, say)
+    picture = pictures.plan_picture(page.loaded, group, step, mode(), kind, order, near, say)
     over = []
     if choice.channel is not None:
         over = figure.marks(step, choice.channel, mode(), order, near)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 import streamlit as st
 
-from app import cache, controls, jobs, link
+from app import cache, controls, jobs, link, pictures
 from app.charts import chart
 from app.figures import scatter as scatter_figure
 from app.motion import Played, motion
@@ -35,7 +35,7 @@ def show(page: Page, step: Step) -> None:
         picture = now()
         st.session_state[page.key("picture_shown")] = picture  # for whoever takes its data along
         chart(
-            cache.scatter_picture(loaded, choice.group, picture, step, drawn_in, say),
+            pictures.scatter_picture(loaded, choice.group, picture, step, drawn_in, say),
             page.key("scatter"),
             scatter_figure.alt(
                 picture, step, page.group, picture.trustworthiness(choice.recipe), say
@@ -57,12 +57,12 @@ def show(page: Page, step: Step) -> None:
         play(page, step, picture)
     captions(scatter_figure.caption(picture, step, page.group, say))
     remarks(page, wanted, plain, job)
-    if step.plan is not None and not job.running and job.result:
-        ahead = choice.recipe.replace(sparsity=0.0)
-        if not cache.takes_long(ahead):
-            cache.ahead(
-                loaded.name, choice.group, ahead, link.SPARSITIES, mode(), say.language, job.result
-            )
+    anywhere = choice.recipe.replace(sparsity=0.0)
+    if step.plan is not None and not cache.takes_long(anywhere):
+        wanted_ahead = (loaded.name, choice.group, anywhere, link.SPARSITIES)
+        pictures.decided_ahead(*wanted_ahead, choice.recipe.sparsity)
+        if not job.running and job.result:
+            pictures.ahead(*wanted_ahead, mode(), say.language, job.result)
 
 
 def marks(page: Page, picture: embedding.Embedding, step: Step, drawn_in: str) -> list[go.Scatter]:
@@ -115,10 +115,10 @@ def play(page: Page, step: Step, picture: embedding.Embedding) -> None:
     job: jobs.Job | None = state.get(key)
 
     def asked() -> None:
-        made = cache.frames(*wanted, picture)
+        made = pictures.frames(*wanted, picture)
         if made.cancelled or made.error:  # neither is remembered
-            cache.frames.clear(*wanted, picture)
-            made = cache.frames(*wanted, picture)
+            pictures.frames.clear(*wanted, picture)
+            made = pictures.frames(*wanted, picture)
         state[for_key], state[key] = wanted, made
 
     ready = bool(job and not job.running and job.result)
@@ -145,7 +145,7 @@ def leave(page: Page) -> None:
         job.cancel()
 
 
-def played(page: Page, picture: embedding.Embedding, frames: list[cache.Frame]) -> list[Played]:
+def played(page: Page, picture: embedding.Embedding, frames: list[pictures.Frame]) -> list[Played]:
     """What the page shows at each sparsity that is played."""
     trusted = picture.trustworthiness(page.choice.recipe)
     return [
