@@ -132,3 +132,8 @@ def cifar10():
         return core.images("cifar10")
     except core.DataError as error:
         pytest.skip(f"needs CIFAR-10 in the folder of ${FOLDER_VARIABLE}: {error}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that drive a browser first: each takes a minute, and none may be alone at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is None)
