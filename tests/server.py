@@ -47,4 +47,4 @@ def serving(surroundings: Mapping[str, str], log: Path) -> Iterator[str]:
         yield url
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)  # it ends once its workers have: fitting UMAP cannot be stopped
