@@ -127,6 +127,11 @@ function open(parent) {
     [told, known] = [says, { ...config, modeBarButtonsToAdd: buttons }];
     return known;
   };
+  // Nothing of what was drawn is built upon.
+  const anew = () => {
+    if (box.listens) window.Plotly.purge(box);
+    [box.listens, before] = [false, [NaN]];
+  };
   box.draw = async () => {
     if (box.drawing) return; // the last figure that was asked for is drawn at the end
     box.drawing = true;
@@ -139,7 +144,7 @@ function open(parent) {
         const by = Number(style.getPropertyValue("--letters")) || 1;
         const font = { ...figure.layout.font, family };
         const [marks, over] = [true, false].map((chosen) => done.over.filter((t) => (t.name === "chosen") === chosen));
-        const marked = [...(figure.layout.shapes ?? []), ...shapes(marks)];
+        const marked = [...(figure.layout.shapes ?? []), ...(guessed(box, done) ?? shapes(marks))];
         const set = settings(done);
         const now = [figure, set, by, box.zooming, JSON.stringify(over)];
         if (box.listens && before.every((one, i) => one === now[i])) {
@@ -148,6 +153,7 @@ function open(parent) {
         }
         before = now;
         keep(box, figure.layout);
+        if (!box.listens) box.textContent = ""; // what went wrong before
         await Plotly.react(
           box,
           lettered([...figure.data, ...over], by),
@@ -160,6 +166,8 @@ function open(parent) {
         }
       }
     } catch (error) {
+      console.error(error);
+      anew();
       box.textContent = error.message;
     } finally {
       box.drawing = false;
@@ -167,7 +175,8 @@ function open(parent) {
   };
   const resize = () => {
     const size = fill();
-    if (!box.listens) return box.draw();
+    // A figure that came while the chart had no room, such as in a closed box, is still to be drawn.
+    if (!box.listens || (box.drawn !== box.wanted && size.width)) return box.draw();
     if (size.width && (size.width !== box._fullLayout.width || size.height !== box._fullLayout.height))
       window.Plotly.relayout(box, size);
   };
@@ -179,7 +188,8 @@ function open(parent) {
     silence();
     box.watch.disconnect();
     document.removeEventListener("fullscreenchange", resize);
-    if (box.listens) window.Plotly.purge(box);
+    anew();
+    for (const part of [box, box.said, box.keys]) part.remove(); // who comes back finds no empty box
   };
   return box;
 }

@@ -4,6 +4,7 @@
 // ribbons wait for them. Only charts of the same network and group answer each other.
 
 const CHOSEN = "channel-chosen";
+const PATIENCE = 5000; // milliseconds until the server's marks are taken to be the right ones
 
 // Frames around a row of a heatmap and, if the channel stays, its column; or a ring around a point
 // with the lines that begin or end at its places. Nothing for charts that show no channels.
@@ -53,6 +54,13 @@ function announce(box, customdata) {
     document.dispatchEvent(new CustomEvent(CHOSEN, { detail: { of: mark.of, channel } }));
 }
 
+// What stays marked until the server has marked something: a page that is drawn again for another
+// reason meanwhile, such as a step of the counting, does not take it away.
+function guessed(box, { figure, over }) {
+  if (box.guess?.figure !== figure || box.guess.over !== JSON.stringify(over)) box.guess = null;
+  return box.guess?.shapes;
+}
+
 // Lets a chart mark what was chosen in any; returns how to stop it.
 function answering(box) {
   const heard = ({ detail }) => {
@@ -60,8 +68,10 @@ function answering(box) {
     if (!mark || mark.of !== detail.of || !box.listens || box.drawing) return;
     const found = provisional(figure, detail.channel, mark.color);
     if (!found.length) return;
-    const others = (figure.layout.shapes ?? []).filter((shape) => shape.name !== "chosen");
-    window.Plotly.relayout(box, { shapes: [...others, ...found] });
+    const guess = (box.guess = { figure, over: JSON.stringify(box.wanted.over), shapes: found });
+    window.Plotly.relayout(box, { shapes: [...(figure.layout.shapes ?? []), ...found] });
+    // The server may not follow: somebody else's click came first, or the channel was let go again.
+    setTimeout(() => guess === box.guess && ((box.guess = null), box.draw()), PATIENCE);
   };
   document.addEventListener(CHOSEN, heard);
   return () => document.removeEventListener(CHOSEN, heard);

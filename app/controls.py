@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import streamlit as st
 
-from app import cache, link
+from app import cache, link, values
 from app.language import LANGUAGES, Texts
 from app.link import SETTINGS, TABLES, VIEWS, Choice
 from app.speech import browsers, speech
@@ -59,11 +59,13 @@ def read_link(default_network: str) -> list[str]:
 def open_state(told: dict) -> None:
     """Show another state, as `link.read` gives it; for callbacks, before widgets are drawn."""
     state = st.session_state
-    state["opened"] = told
     state["channel_of"] = (told["network"], told["group"])
-    for name in ("network", "lang", "channel", "lesson", "step", "pin", *CHOSEN):
-        state[name] = told[name.removeprefix("view_")]
-    state["kept_choices"] = {name: state[name] for name in CHOSEN}
+    for name in ("lesson", "step", "pin"):
+        state[name] = told[name]
+    for name in ("network", "lang", "channel", *CHOSEN):
+        values.put(name, told[name.removeprefix("view_")])
+    state["opened"] = dict(told)
+    state["kept_choices"] = {name: told[name.removeprefix("view_")] for name in CHOSEN}
 
 
 def show_link(given: Mapping[str, str]) -> None:
@@ -102,8 +104,9 @@ def write_link(choice: Choice) -> dict[str, str]:
 
 def view(name: str) -> str:
     """How something is looked at: one of `VIEWS[name]`."""
-    state, key = st.session_state, VIEW_KEYS[name]
-    return state.get(key) or state.get("kept_choices", {}).get(key) or state["opened"][name]
+    key = VIEW_KEYS[name]
+    drawn = st.session_state.get(values.key(key))
+    return drawn or st.session_state.get("kept_choices", {}).get(key) or values.first(name)
 
 
 def pick_view(name: str, options: tuple[str, ...] | None = None, labelled: bool = False) -> str:
@@ -111,11 +114,13 @@ def pick_view(name: str, options: tuple[str, ...] | None = None, labelled: bool 
     say = speech()
     options = options or VIEWS[name]
     now = view(name)
-    if st.session_state.get(VIEW_KEYS[name]) not in (None, *options):
-        del st.session_state[VIEW_KEYS[name]]  # chosen where there were more
+    if now not in options:  # chosen where there were more
+        now = options[0]
+        values.put(VIEW_KEYS[name], now)
     return st.segmented_control(
-        say(f"view.{name}.label"), options, default=now if now in options else options[0],
-        format_func=lambda key: say(f"view.{name}.{key}"), key=VIEW_KEYS[name], required=True,
+        say(f"view.{name}.label"), options, default=now,
+        format_func=lambda key: say(f"view.{name}.{key}"), key=values.key(VIEW_KEYS[name]),
+        required=True,
         label_visibility="visible" if labelled else "collapsed",
     )  # fmt: skip
 
@@ -125,7 +130,7 @@ def pick_language() -> None:
     with st.sidebar:
         st.segmented_control(
             speech()("controls.language"), tuple(LANGUAGES), default=speech().language,
-            format_func=LANGUAGES.__getitem__, key="lang", required=True,
+            format_func=LANGUAGES.__getitem__, key=values.key("lang"), required=True,
         )  # fmt: skip
         pick_view("text", labelled=True)
 
@@ -148,7 +153,7 @@ def pick_network() -> str:
             zoo.shipped(),
             index=zoo.shipped().index(st.session_state["opened"]["network"]),
             format_func=lambda name: network_title(name, say),
-            key="network",
+            key=values.key("network"),
             help=say("controls.network_help"),
         )
 
@@ -161,7 +166,7 @@ def _select(name: str, explained: bool = False) -> str:
         say(f"controls.{name}"),
         list(table),
         index=list(table).index(st.session_state["opened"][name]),
-        key=name,
+        key=values.key(name),
         help="  \n".join(f"**{key}**: {line}" for key, line in lines.items()),
     )
     if explained:
@@ -173,7 +178,8 @@ def _slider(name: str) -> None:
     setting = SETTINGS[name]
     st.slider(
         speech()(f"controls.{name}"), setting.least, setting.most,
-        st.session_state["opened"][name], setting.step, format=setting.format, key=name,
+        st.session_state["opened"][name], setting.step, format=setting.format,
+        key=values.key(name),
     )  # fmt: skip
 
 
@@ -188,64 +194,61 @@ def pick_recipe(loaded: cache.Loaded) -> Choice:
     # Streamlit forgets the value of a widget it did not draw: another solver's, or all of them
     # after an error. Here nothing is forgotten.
     kept = state.setdefault("kept_choices", {})
-    for name in CHOSEN:
-        if name not in state and name in kept:
-            state[name] = kept[name]
     opened = state["opened"]
-    first = min(opened["group"], len(groups) - 1)
-    if "group" in state and state["group"] not in range(len(groups)):
-        state["group"] = min(6, len(groups) - 1)  # the new network has fewer
+    for name in kept:
+        if values.key(name) not in state:
+            opened[name.removeprefix("view_")] = kept[name]
+    if values.get("group") not in range(len(groups)):
+        values.put("group", min(6, len(groups) - 1))  # the new network has fewer
     with st.sidebar:
         st.selectbox(
-            say("controls.group"), range(len(groups)), index=first,
+            say("controls.group"), range(len(groups)), index=opened["group"],
             format_func=lambda index: f"{index} · {groups[index].title}",
-            key="group", help=say("controls.group_help"),
+            key=values.key("group"), help=say("controls.group_help"),
         )  # fmt: skip
         st.slider(
             say("controls.sparsity"), link.LEAST, link.MOST, opened["percent"], link.STEP,
-            format="%d %%", key="percent", help=say("controls.sparsity_help"),
+            format="%d %%", key=values.key("percent"), help=say("controls.sparsity_help"),
         )  # fmt: skip
         _select("importance", explained=True)
         rule = _select("rule", explained=True)
         if RULES[rule].project is not None:
             for name in SOLVERS[_select("solver", explained=True)].reads:
                 _slider(name)
-        channel = _pick_channel(loaded, state["group"])
+        channel = _pick_channel(loaded, values.get("group"))
         with st.expander(say("controls.more")):
             more = {name: _select(name) for name in MORE}
             if "softmax" in (more["source"], more["target"]):
                 _slider("temperature")
             st.number_input(
-                say("controls.rounds"), 1, link.MOST_ROUNDS, opened["rounds"], 1, key="rounds",
-                help=say("controls.rounds_help"),
+                say("controls.rounds"), 1, link.MOST_ROUNDS, opened["rounds"], 1,
+                key=values.key("rounds"), help=say("controls.rounds_help"),
             )  # fmt: skip
-            st.number_input(say("controls.seed"), 0, link.MOST_SEED, opened["seed"], 1, key="seed")
-    kept |= {name: state[name] for name in CHOSEN if name in state}
+            st.number_input(
+                say("controls.seed"), 0, link.MOST_SEED, opened["seed"], 1, key=values.key("seed")
+            )
+    kept |= {name: state[values.key(name)] for name in CHOSEN if values.key(name) in state}
     told = opened | kept
     return link.choice_of(told | {"network": loaded.name, "channel": channel})
 
 
 def _pick_channel(loaded: cache.Loaded, group: int) -> int | None:
     """The channel to look at closely; another group's numbers mean other channels."""
-    state, opened, say = st.session_state, st.session_state["opened"], speech()
+    state, say = st.session_state, speech()
     before, now = state.get("channel_of"), (loaded.name, group)
-    first = opened["channel"] if before in (None, now) else None
     if before not in (None, now):
-        state["channel"] = opened["channel"] = None
+        values.put("channel", None)
     state["channel_of"] = now
     chosen = st.number_input(
-        say("controls.channel"), 0, loaded.graph.groups[group].width - 1, first, 1, key="channel",
-        placeholder=say("controls.channel_none"), help=say("controls.channel_help"),
+        say("controls.channel"), 0, loaded.graph.groups[group].width - 1, values.first("channel"),
+        1, key=values.key("channel"), placeholder=say("controls.channel_none"),
+        help=say("controls.channel_help"),
     )  # fmt: skip
     if chosen is None:
         return None
-
-    def none() -> None:
-        state["channel"] = opened["channel"] = None
-
     st.button(
-        say("controls.no_channel"), on_click=none, type="tertiary", icon=":material/close:",
-        key="no_channel",
+        say("controls.no_channel"), on_click=values.put, args=("channel", None), type="tertiary",
+        icon=":material/close:", key="no_channel",
     )  # fmt: skip
     return int(chosen)
 
@@ -258,7 +261,7 @@ def choose(choice: Choice) -> None:
     state["kept_choices"] = state.get("kept_choices", {}) | told
     told |= {"network": choice.network, "channel": choice.channel}
     for name, value in told.items():
-        state[name] = value
+        values.put(name, value)
     state["channel_of"] = (choice.network, choice.group)
 
 
@@ -270,7 +273,7 @@ def choose_channel(loaded: cache.Loaded, group: int, channel: object) -> None:
     if st.session_state.get("channel_of") != (loaded.name, group):
         return
     if type(channel) is int and 0 <= channel < loaded.graph.groups[group].width:
-        st.session_state["channel"] = channel
+        values.put("channel", channel)
 
 
 def clicked_channel(loaded: cache.Loaded, group: int, at: object, place: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from app import values
 from app.plotly_script import HERE
 from app.speech import speech
 
@@ -36,5 +37,5 @@ def dress() -> None:
 def letters() -> str:
     """`normal` or `large`: as chosen, else as the link says."""
     state = st.session_state
-    chosen = state.get("view_text") or state.get("kept_choices", {}).get("view_text")
-    return chosen or state.get("opened", {}).get("text") or st.query_params.get("text", "normal")
+    chosen = state.get(values.key("view_text")) or state.get("kept_choices", {}).get("view_text")
+    return chosen or values.first("view_text") or st.query_params.get("text", "normal")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app import cache, jobs
+from app import cache, jobs, values
 from app.charts import Mark
 from app.figures import theme
 from app.language import Texts
@@ -75,13 +75,16 @@ def live(job: jobs.Job | jobs.Several, every: float, draw: Callable[[str], None]
     clicked, for other parts show it, too.
     """
     polling, drawn_in = job.running, mode()
-    channel_drawn = st.session_state.get("channel")
+    channel_drawn = values.get("channel")
 
     def part() -> None:
+        # Before it is drawn: what was just clicked would lose its mark until the page is drawn.
+        if mode() != drawn_in or values.get("channel") != channel_drawn:
+            st.rerun()
         ended = polling and not job.running
         job.look()
         draw(drawn_in)
-        if ended or mode() != drawn_in or st.session_state.get("channel") != channel_drawn:
+        if ended:
             st.rerun()
 
     st.fragment(part, run_every=every if polling else None)()

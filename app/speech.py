@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import language
+from app import language, values
 
 
 def speech() -> language.Texts:
     """The texts of the session's language: the chosen one, else the link's, else the browser's."""
-    state = st.session_state
-    known = state.get("lang") or state.get("opened", {}).get("lang") or st.query_params.get("lang")
+    known = values.get("lang") or st.query_params.get("lang")
     return language.texts(known if known in language.LANGUAGES else browsers())
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from widgets import drawn
 
 import core
 from app import cache, jobs
@@ -193,24 +194,24 @@ def test_nonsense_in_a_link_falls_back_with_a_note(no_images, name, value, word)
 def test_the_page_follows_its_widgets(no_images):
     at = opened()
     before = at.session_state["run"]
-    at.slider(key="percent").set_value(70).run()
+    drawn(at, "slider", "percent").set_value(70).run()
     fine(at)
     assert before.cancelled, "a new choice stops the old run"
     assert link(at)["sparsity"] == "0.7"
     plan = next(alt for alt in charts(at) if "plan" in alt.lower())
     assert "9" in plan, "32 channels at 70 % leave 9"
-    at.selectbox(key="network").set_value("resnet18-digits").run()
+    drawn(at, "selectbox", "network").set_value("resnet18-digits").run()
     fine(at)
     assert link(at)["network"] == "resnet18-digits"
-    at.selectbox(key="group").set_value(0).run()
-    at.selectbox(key="solver").set_value("sinkhorn").run()
+    drawn(at, "selectbox", "group").set_value(0).run()
+    drawn(at, "selectbox", "solver").set_value("sinkhorn").run()
     fine(at)
     assert link(at)["group"] == "0" and link(at)["solver"] == "sinkhorn"
 
 
 def test_a_network_with_fewer_groups_gets_a_group_it_has(no_images):
     at = opened(network="resnet18-digits", group="11")
-    at.selectbox(key="network").set_value("vgg11_bn-digits").run()
+    drawn(at, "selectbox", "network").set_value("vgg11_bn-digits").run()
     fine(at)
     assert link(at)["group"] == "6"
 
@@ -244,7 +245,7 @@ def chosen_in(at: AppTest) -> list[str]:
 def test_a_channel_is_looked_at_in_every_view(no_images):
     at = opened(network="vgg11_bn-digits", group="6", sparsity="0.5", channel="3")
     fine(at)
-    assert at.number_input(key="channel").value == 3 and link(at)["channel"] == "3"
+    assert drawn(at, "number_input", "channel").value == 3 and link(at)["channel"] == "3"
     assert sorted(chosen_in(at)) == ["PCA", "Transport"]
     assert "Channel 3" in [part.value for part in at.subheader]
     assert re.search(r"number \d+ of 32 by importance", said(at))
@@ -261,11 +262,11 @@ def test_a_channel_is_looked_at_in_every_view(no_images):
 
 def test_another_group_forgets_the_channel(no_images):
     at = opened(network="vgg11_bn-digits", group="6", channel="31")
-    at.selectbox(key="group").set_value(7).run()  # 16 channels
+    drawn(at, "selectbox", "group").set_value(7).run()  # 16 channels
     fine(at)
-    assert at.number_input(key="channel").value is None and "channel" not in link(at)
-    at.number_input(key="channel").set_value(9).run()
-    at.slider(key="percent").set_value(70).run()
+    assert drawn(at, "number_input", "channel").value is None and "channel" not in link(at)
+    drawn(at, "number_input", "channel").set_value(9).run()
+    drawn(at, "slider", "percent").set_value(70).run()
     fine(at)
     assert link(at)["channel"] == "9", "the sparsity leaves the channel chosen"
 
@@ -344,7 +345,7 @@ def test_damaged_weights_are_a_sentence_and_other_networks_go_on(no_images, tmp_
     at = opened()
     fine(at)
     assert "damaged" in said(at) and "vgg11_bn-digits.safetensors" in said(at)
-    at.selectbox(key="network").set_value("resnet18-digits").run()
+    drawn(at, "selectbox", "network").set_value("resnet18-digits").run()
     fine(at)
     assert "damaged" not in said(at) and len(charts(at)) >= 3
 

@@ -131,10 +131,22 @@ def test_the_page_follows_slider_and_click(page):
     number = re.search(r"channel=(\d+)", page.url)[1]
     page.get_by_role("heading", name=f"Channel {number}", exact=True).wait_for()
     page.locator(f"[aria-label^='Filters as pictures. channel {number}:']").wait_for()
-    page.wait_for_function(
-        """() => [...document.querySelectorAll('.js-plotly-plot')].filter(
-            c => (c._fullLayout?.shapes || []).some(s => s.name === 'chosen')).length === 2"""
-    )
+    marked_in_two(page)
+
+
+def marked_in_two(page) -> None:
+    """Wait until plan and channels mark what is chosen; tell what each chart does if they don't."""
+    from playwright.sync_api import TimeoutError
+
+    states = """() => [...document.querySelectorAll('.js-plotly-plot')].map(c => ({
+        alt: (c.getAttribute('aria-label') || '').slice(0, 60),
+        wanted: (c.wanted?.over || []).map(t => t.name),
+        marks: (c._fullLayout?.shapes || []).filter(s => s.name === 'chosen').length,
+        drawing: c.drawing, current: c.drawn === c.wanted, width: c.clientWidth}))"""
+    try:
+        page.wait_for_function(f"() => ({states})().filter(c => c.marks > 0).length === 2")
+    except TimeoutError as error:
+        raise AssertionError(page.evaluate(states)) from error
 
 
 def test_a_link_opens_the_same_view_on_another_machine(browser, address):

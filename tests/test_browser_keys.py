@@ -93,7 +93,7 @@ def marked(page, channel: str | int) -> None:
     wait_for_link(page, rf"[?&]channel={channel}(&|$)")
     page.get_by_role("heading", name=f"Channel {channel}", exact=True).wait_for()
     page.wait_for_function(
-        """channel => document.querySelector('.st-key-channel input').value === `${channel}`
+        """channel => document.querySelector('[class*=st-key-channel] input').value === `${channel}`
             && [...document.querySelectorAll('.st-key-plan .chart, .st-key-scatter .chart')]
                 .every(c => (c._fullLayout?.shapes ?? []).some(s => s.name === 'chosen'))""",
         arg=channel,
@@ -105,22 +105,22 @@ def test_group_rule_sparsity_and_channel_are_chosen_by_keyboard(opened):
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     focus_in(page, "main, main *")  # what skips the sidebar
-    tab_to(page, ".st-key-group input")
+    tab_to(page, "[class*=st-key-group] input")
     page.keyboard.press("ArrowDown")
     page.get_by_role("option").first.wait_for()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     wait_for_link(page, r"group=(?!6)\d")
-    tab_to(page, ".st-key-percent input")
+    tab_to(page, "[class*=st-key-percent] input")
     page.keyboard.press("ArrowRight")
     wait_for_link(page, r"sparsity=0\.55")
-    tab_to(page, ".st-key-rule input")
+    tab_to(page, "[class*=st-key-rule] input")
     page.keyboard.type("repaired")
     page.get_by_role("option", name="repaired").wait_for()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     wait_for_link(page, "rule=repaired")
-    tab_to(page, ".st-key-channel input")
+    tab_to(page, "[class*=st-key-channel] input")
     page.keyboard.type("3")
     page.keyboard.press("Enter")
     marked(page, 3)
@@ -137,7 +137,7 @@ def test_figures_are_walked_with_arrow_keys_and_enter_chooses(opened):
     other = walked(page, "plan", rf"channel (?!{channel}\b)(\d+)")
     page.keyboard.press("Enter")
     marked(page, other)
-    tab_to(page, ".st-key-view_plan button")
+    tab_to(page, "[class*=st-key-view_plan] button")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Space")
     wait_for_link(page, "plan=ribbons")

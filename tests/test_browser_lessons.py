@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_browser import address, browser, pytestmark  # noqa: F401
 
-from app import lesson
+from app import lesson, values
 from app.language import Texts, texts
 from app.lesson import CONTROLS, PARTS, Lesson, Step
 from app.lesson.tasks import split
@@ -205,14 +205,14 @@ class Student:
             places = [self.part(name)] if name in PARTS else []
             if name in CONTROLS:
                 own = {
-                    "sparsity": ".st-key-percent",
+                    "sparsity": values.selector("percent"),
                     "more": "[data-testid=stSidebar] [data-testid=stExpander]",
                 }
-                places.append(self.page.locator(own.get(name, f".st-key-{name}")))
+                places.append(self.page.locator(own.get(name, values.selector(name))))
             for place in places:
                 self.page.wait_for_function(MARKED, arg=place.element_handle())
         for name in step.hide:
-            for place in (f".st-key-part_{name}", f".st-key-{name}"):
+            for place in (f".st-key-part_{name}", values.selector(name)):
                 self.page.locator(place).wait_for(state="hidden")
 
     def answers(self, found: Lesson, say: Texts) -> None:

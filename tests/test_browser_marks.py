@@ -63,4 +63,19 @@ def test_a_click_is_marked_before_the_server_hears_and_as_the_server_marks_it(
     )
     page.wait_for_timeout(1000)
     assert page.evaluate(MARKS) == at_once
+
+    # A chart that had no room when its figure came draws it once it has room again.
+    page.evaluate(
+        """() => {
+            const charts = [...document.querySelectorAll('.js-plotly-plot')];
+            window.plan = charts.find(c => c._fullData.some(t => t.meta?.rows));
+            plan.parentElement.style.display = 'none';
+        }"""
+    )
+    page.locator(".st-key-no_channel button").click()
+    page.wait_for_function("plan.wanted.over.length === 0")
+    marked = "(plan._fullLayout.shapes || []).some(s => s.name === 'chosen')"
+    assert page.evaluate(marked), "it cannot have been drawn"
+    page.evaluate("plan.parentElement.style.display = ''")
+    page.wait_for_function(f"!{marked}", timeout=5000)
     context.close()

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from test_app import fine, link, opened, said  # noqa: F401
+from widgets import drawn
 
 NET = dict(network="resnet18-digits", group="6")
 
@@ -46,7 +47,7 @@ def test_a_move_of_the_slider_changes_only_what_is_laid_over():
     before = sent(at)
     assert {t["name"] for t in before["over"]} >= {"taken", "left", "channel", "named"}
     assert before["config"]["scrollZoom"] and before["figure"]["layout"]["xaxis"]["fixedrange"]
-    at.slider(key="percent").set_value(80).run()
+    drawn(at, "slider", "percent").set_value(80).run()
     fine(at)
     after = sent(at)
     assert after["figure"] == before["figure"]

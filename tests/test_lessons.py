@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from widgets import drawn
+from widgets import key as key_of
 
 import core
-from app import cache, lesson, link
+from app import cache, lesson, link, values
 from app.figures import theme
 from app.language import ENGLISH, LANGUAGES
 from app.lesson import FACTS, PARTS, STAGES, LessonError, Step, met
@@ -316,20 +318,20 @@ def do(at: AppTest, step: Step) -> None:
         if key == "fact":
             at.session_state["facts"] = {wanted: True}
         elif name == "sparsity":
-            at.slider(key="percent").set_value(round(100 * wanted))
+            drawn(at, "slider", "percent").set_value(round(100 * wanted))
         elif name in link.SETTINGS:
-            at.slider(key=name).set_value(wanted)
+            drawn(at, "slider", name).set_value(wanted)
         elif name == "group":
-            at.selectbox(key="group").set_value(wanted if not how else wanted + 1)
+            drawn(at, "selectbox", "group").set_value(wanted if not how else wanted + 1)
         elif name == "seed":
-            at.number_input(key="seed").set_value(wanted + 1)
+            drawn(at, "number_input", "seed").set_value(wanted + 1)
         elif name == "channel":
-            at.number_input(key="channel").set_value(1)
+            drawn(at, "number_input", "channel").set_value(1)
         elif name in link.VIEWS:
-            at.session_state[f"view_{name}"] = wanted
+            at.session_state[key_of(at, f"view_{name}")] = wanted
         else:
             value = wanted if not how else next(k for k in link.TABLES[name] if k != wanted)
-            at.selectbox(key=name).set_value(value)
+            drawn(at, "selectbox", name).set_value(value)
     fine(at.run())
 
 
@@ -402,13 +404,13 @@ def test_a_step_marks_with_outline_and_words_and_hides_controls(no_images):
     step = LESSONS["transport-by-hand"].steps[3]
     css = styles(at)
     assert f"--mark: {theme.CHOSEN['light']}" in css
-    for where in (".st-key-importance", ".st-key-part_strip"):
+    for where in (values.selector("importance"), ".st-key-part_strip"):
         assert f":is({where}) {{ outline: 3px solid var(--mark)" in css
         assert f':is({where})::before {{ content: "▾ Look here"' in css
     assert "Marked on the page: the choice of importance, the strip of the method" in said(at)
     assert step.hide and "Layers that shrink together" not in [h.value for h in at.subheader]
     at = opened(lesson="reading-umap")
-    assert ".st-key-solver + div:has([data-testid=stCaptionContainer])" in styles(at)
+    assert f"{values.selector('solver')} + div:has([data-testid=stCaptionContainer])" in styles(at)
 
 
 def test_the_list_of_lessons_opens_one(no_images):
@@ -476,7 +478,7 @@ def test_the_strip_says_what_each_step_did(no_images):
     assert now["folding"] == "**Folding** 8 batch norms folded"
     assert now["fusion"] == "**Fusion** released: sums"
     assert now["tuning"] == "**Fine-tuning** nothing is trained"
-    at.slider(key="percent").set_value(75).run()
+    drawn(at, "slider", "percent").set_value(75).run()
     assert strip(fine(at))["target"] == "**Target** 8 of 32 stay"
 
 

@@ -7,6 +7,7 @@ import re
 
 import pytest
 from test_app import charts, fine, finish, link, opened, said  # noqa: F401
+from widgets import drawn
 
 import core
 from app import cache
@@ -111,7 +112,7 @@ def test_nothing_leaks_before_the_guess(no_images, cifar_results, more):  # noqa
     assert "75 % after fusion: 1.5 points too low" in said(at)
     assert "Expected at 50 %: 70 % pruned, 75 % fused" in alt(at, "Recorded accuracy against")
     assert link(at)["predict"] == "yes"
-    at.slider(key="percent").set_value(70).run()
+    drawn(at, "slider", "percent").set_value(70).run()
     fine(at)
     assert not any("Top-1" in a for a in charts(at)), "a new choice hides again"
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from test_app import charts, fine, finish, link, opened, said  # noqa: F401
+from widgets import drawn
 
 import core
 from app.language import texts
@@ -54,7 +55,7 @@ def test_pinning_draws_both_and_unpinning_one(no_images):  # noqa: F811
     at = opened(**HERE)
     before = len(charts(at))
     at.button(key="pin_now").click().run()
-    at.slider(key="percent").set_value(70).run()
+    drawn(at, "slider", "percent").set_value(70).run()
     fine(at)
     assert len(charts(at)) == before + 2, "the plan and the channels of A"
     text = said(at)

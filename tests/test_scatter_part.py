@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 from test_app import fine, link, opened, said
+from widgets import drawn
 
 from app import cache, pictures
 from app.parts import scatter as part
@@ -98,8 +99,8 @@ def test_no_channel_moves_with_the_sparsity_or_the_rule_and_umap_is_fitted_once(
         ("percent", 70), ("rule", "repaired"), ("rule", "average"), ("solver", "sinkhorn"),
         ("importance", "l2"), ("target", "importance"),
     ):  # fmt: skip
-        widget = at.slider if key == "percent" else at.selectbox
-        widget(key=key).set_value(value).run()
+        kind = "slider" if key == "percent" else "selectbox"
+        drawn(at, kind, key).set_value(value).run()
         fine(at)
         assert scatter(at)["alt"].startswith("UMAP"), "the picture is there at once"
         assert places(scatter(at)["figure"]) == first, (key, value)
@@ -117,7 +118,7 @@ def test_both_pictures_can_be_chosen_and_the_link_tells_which(fitted):
     assert scatter(at)["alt"].startswith("PCA") and link(at)["picture"] == "pca"
     assert "until UMAP is ready" not in said(at)
     assert "Trustworthiness, of 1: PCA 0." in said(at) and "axes are the two" in said(at)
-    at.segmented_control(key="view_picture").set_value("umap").run()
+    drawn(at, "segmented_control", "view_picture").set_value("umap").run()
     fine(at)
     assert scatter(at)["alt"].startswith("UMAP") and "picture" not in link(at)
     assert "Neighbourhoods mean something; sizes, gaps and axes don't" in said(at)
@@ -166,7 +167,7 @@ def test_what_is_played_is_what_the_slider_shows(fitted, monkeypatch, choices):
         "Sparsity 90 %",
     ]
     for place, percent in enumerate((10, 50, 90)):
-        at.slider(key="percent").set_value(percent).run()
+        drawn(at, "slider", "percent").set_value(percent).run()
         wait_for(at, lambda at: len(_charts(at)) >= 4)
         fine(at)
         shown, frame = scatter(at), motion(at)[1][place]
@@ -226,7 +227,7 @@ def test_a_move_finds_both_pictures_that_were_drawn_ahead(fitted, monkeypatch):
         if len(drawn["scatter"]) < 3:
             at.run()  # as the browser does, once UMAP is fitted
     before = {name: list(counts) for name, counts in drawn.items()}
-    at.slider(key="percent").set_value(70).run()
+    drawn(at, "slider", "percent").set_value(70).run()
     fine(at)
     assert link(at)["sparsity"] == "0.7"
     assert {name: counts[len(before[name]) :].count(9) for name, counts in drawn.items()} == {

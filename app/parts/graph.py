@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import controls, pictures
+from app import controls, pictures, values
 from app.charts import chart
 from app.figures import graph_marks, graph_words
 from app.page import Page, captions, mode
@@ -18,7 +18,7 @@ def show(page: Page, step: Step | None = None) -> None:
     def clicked(layer: object) -> None:
         index = layer[0] if isinstance(layer, list) and layer else None
         if type(index) is int and 0 <= index < len(loaded.graph.groups):
-            st.session_state["group"] = index
+            values.put("group", index)
 
     st.subheader(say("graph.title"), anchor=False)
     # Beside the pinned setting's, one row of buttons serves both graphs.

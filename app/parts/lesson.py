@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import cache, controls
+from app import cache, controls, values
 from app.figures import theme
 from app.language import Texts
 from app.lesson import CONTROLS, PARTS, Lesson, Step, met
@@ -17,8 +17,8 @@ from app.speech import speech
 from core.zoo import network
 
 #: Widgets that are not called as in the link; `more` is a box without a key.
-WIDGETS = {name: f".st-key-{name}" for name in CONTROLS} | {
-    "sparsity": ".st-key-percent",
+WIDGETS = {name: values.selector(name) for name in CONTROLS} | {
+    "sparsity": values.selector("percent"),
     "more": '[data-testid="stSidebar"] [data-testid="stExpander"]',
 }
 #: The page's parts below the strip, as one reads them.

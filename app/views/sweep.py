@@ -6,7 +6,7 @@ from functools import partial
 
 import streamlit as st
 
-from app import controls, frame
+from app import controls, frame, values
 from app.charts import as_json, chart
 from app.figures import curves as curves_figure
 from app.figures import gains as gains_figure
@@ -119,7 +119,7 @@ def maps(page: Page, found: Found, drawn_in: str) -> None:
 
     def chosen(at: object) -> None:
         if isinstance(at, list) and at and at[0] in range(len(page.loaded.graph.groups)):
-            st.session_state["group"] = at[0]
+            values.put("group", at[0])
 
     try:
         ours = gain_map(found, choice.recipe, found[sweep.DENSE])
