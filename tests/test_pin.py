@@ -118,15 +118,15 @@ def test_the_chosen_channel_is_marked_in_both_where_groups_are_the_same(no_image
 
 
 def test_a_click_in_the_pictures_of_another_group_chooses_nothing(no_images, monkeypatch):  # noqa: F811
-    from app import cache, controls
+    from app import cache, controls, values
 
-    state = {"channel_of": ("vgg11_bn-digits", 6)}
+    state = {"channel_of": ("vgg11_bn-digits", 6), "opened": {"channel": None}}
     monkeypatch.setattr(controls.st, "session_state", state)
     loaded = cache.network("vgg11_bn-digits")
     controls.choose_channel(loaded, 5, 3)
-    assert "channel" not in state
+    assert values.get("channel") is None
     controls.choose_channel(loaded, 6, 3)
-    assert state["channel"] == 3
+    assert values.get("channel") == 3
 
 
 def test_a_pinned_network_that_is_damaged_can_be_unpinned(no_images, tmp_path, monkeypatch):  # noqa: F811
