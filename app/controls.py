@@ -12,7 +12,7 @@ import streamlit as st
 
 from app import cache, link
 from app.language import LANGUAGES, Texts
-from app.link import SETTINGS, TABLES, VIEWS, Choice
+from app.link import BESIDE, MOST_BESIDE, SETTINGS, TABLES, VIEWS, Choice
 from app.speech import browsers, speech
 from core import zoo
 from core.errors import ExplorerError
@@ -21,7 +21,11 @@ from core.transport import SOLVERS
 
 #: The session's choices that are widgets' values, and the keys of those of how it is looked at.
 VIEW_KEYS = {name: f"view_{name}" for name in VIEWS}
-CHOSEN = ("group", "percent", *TABLES, *SETTINGS, "rounds", "seed", *VIEW_KEYS.values())
+BESIDE_KEYS = {name: f"beside_{name}" for name in BESIDE}
+CHOSEN = (
+    "group", "percent", *TABLES, *SETTINGS, "rounds", "seed", *VIEW_KEYS.values(),
+    *BESIDE_KEYS.values(),
+)  # fmt: skip
 
 
 def widths(name: str) -> tuple[int, ...]:
@@ -62,7 +66,7 @@ def open_state(told: dict) -> None:
     state["opened"] = told
     state["channel_of"] = (told["network"], told["group"])
     for name in ("network", "lang", "channel", "lesson", "step", "pin", *CHOSEN):
-        state[name] = told[name.removeprefix("view_")]
+        state[name] = told[name.removeprefix("view_").removeprefix("beside_")]
     state["kept_choices"] = {name: state[name] for name in CHOSEN}
 
 
@@ -80,13 +84,15 @@ def show_link(given: Mapping[str, str]) -> None:
 def link_of(given: Mapping[str, str]) -> dict[str, str]:
     """What `write_link` would tell of the choices that a link makes."""
     told, _ = link.read(given, st.session_state["opened"]["network"], widths, speech())
-    return link.write(link.choice_of(told), {name: told[name] for name in VIEWS})
+    views = {name: told[name] for name in VIEWS}
+    return link.write(link.choice_of(told), views | {name: ",".join(told[name]) for name in BESIDE})
 
 
 def write_link(choice: Choice) -> dict[str, str]:
     """Let the link follow the choices; returns it."""
     state = st.session_state
     views: dict[str, str | None] = {name: view(name) for name in VIEWS}
+    views |= {name: ",".join(beside(name)) for name in BESIDE}
     now = speech().language
     views["lang"] = now if now != browsers() else None  # the browser's own goes without saying
     if state.get("lesson"):
@@ -117,6 +123,30 @@ def pick_view(name: str, options: tuple[str, ...] | None = None, labelled: bool 
         say(f"view.{name}.label"), options, default=now if now in options else options[0],
         format_func=lambda key: say(f"view.{name}.{key}"), key=VIEW_KEYS[name], required=True,
         label_visibility="visible" if labelled else "collapsed",
+    )  # fmt: skip
+
+
+def beside(name: str) -> list[str]:
+    """What is drawn beside the choice: some of `BESIDE[name]`."""
+    state, key = st.session_state, BESIDE_KEYS[name]
+    for kept in (state, state.get("kept_choices", {})):
+        if kept.get(key) is not None:
+            return list(kept[key])
+    return list(state["opened"][name])
+
+
+def pick_beside(name: str, options: Mapping[str, str], pills: bool = False) -> list[str]:
+    """Several of `options` (value → what it is called), to be drawn beside the choice."""
+    say, state, key = speech(), st.session_state, BESIDE_KEYS[name]
+    now = [one for one in beside(name) if one in options]  # what is the choice itself now is not
+    if key in state and state[key] != now:
+        state[key] = now
+    words = dict(default=now, format_func=options.__getitem__, key=key)
+    if pills:
+        return st.pills(say(f"beside.{name}"), list(options), selection_mode="multi", **words)
+    return st.multiselect(
+        say(f"beside.{name}"), list(options), max_selections=MOST_BESIDE,
+        placeholder=say("beside.none"), **words,
     )  # fmt: skip
 
 

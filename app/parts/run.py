@@ -20,6 +20,7 @@ def show(
     saved: Callable[[], object] = lambda: None,
     complete: Callable[[object], bool] = lambda result: False,
     pauses: bool = False,
+    above: bool = False,
 ) -> None:
     """Draw what is known of a run, and its buttons.
 
@@ -30,15 +31,20 @@ def show(
     draw : given what is known (None for nothing) and the theme.
     saved : what a former run has left, while there is none now.
     complete : whether that is all there is to measure. pauses : whether a run that is stopped goes
-    on from the very step it stands at; its button says so.
+    on from the very step it stands at; its button says so. above : whether the buttons stand above
+    what is drawn, where that is long.
     """
     job = runs.found(key)
     before = saved() if job is None else None
 
     def part(drawn_in: str) -> None:
         known = before if job is None else job.result
+        told = (page, key, work, job, before is not None, complete(known), pauses)
+        if above:
+            _buttons(*told)
         draw(known, drawn_in)
-        _buttons(page, key, work, job, before is not None, complete(known), pauses)
+        if not above:
+            _buttons(*told)
 
     if job is None:
         part(mode())
