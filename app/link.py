@@ -72,6 +72,7 @@ VIEWS: dict[str, tuple[str, ...]] = {
     "numbers": ("recorded", "here"),
     "images": ("1000", "all"),
     "spread": ("even", "budget"),
+    "batch": ("1", "32"),
     "shrunk": ("all", "group"),
     "far": ("histogram", "class"),
     "height": ("accuracy", "loss"),

@@ -21,6 +21,7 @@ def show(
     complete: Callable[[object], bool] = lambda result: False,
     pauses: bool = False,
     above: bool = False,
+    start: str = "run.start",
 ) -> None:
     """Draw what is known of a run, and its buttons.
 
@@ -32,14 +33,14 @@ def show(
     saved : what a former run has left, while there is none now.
     complete : whether that is all there is to measure. pauses : whether a run that is stopped goes
     on from the very step it stands at; its button says so. above : whether the buttons stand above
-    what is drawn, where that is long.
+    what is drawn, where that is long. start : key of the text of the button that starts it.
     """
     job = runs.found(key)
     before = saved() if job is None else None
 
     def part(drawn_in: str) -> None:
         known = before if job is None else job.result
-        told = (page, key, work, job, before is not None, complete(known), pauses)
+        told = (page, key, work, job, before is not None, complete(known), pauses, start)
         if above:
             _buttons(*told)
         draw(known, drawn_in)
@@ -60,6 +61,7 @@ def _buttons(
     begun: bool,
     whole: bool,
     pauses: bool,
+    first: str,
 ) -> None:
     say, name = page.say, page.key(f"run_{key[0]}")
 
@@ -83,6 +85,6 @@ def _buttons(
         return
     going = begun or (job is not None and job.cancelled)
     st.button(
-        say("run.go_on" if going else "run.start"), key=f"{name}_start", on_click=start,
+        say("run.go_on" if going else first), key=f"{name}_start", on_click=start,
         type="primary", icon=":material/play_arrow:",
     )  # fmt: skip
