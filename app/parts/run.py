@@ -50,7 +50,21 @@ def show(
     if job is None:
         part(mode())
     else:
-        live(job, 0.8, part)
+        live(_Watched(job), 0.4 if job.stopping else 0.8, part)
+
+
+class _Watched:
+    """A run, drawn again and again until its worker has put its last piece of work down."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    @property
+    def running(self) -> bool:
+        return self._job.running or self._job.stopping
+
+    def look(self) -> None:
+        self._job.look()
 
 
 def _buttons(
@@ -74,6 +88,9 @@ def _buttons(
         if st.button(say(label), key=f"{name}_cancel", icon=f":material/{icon}:"):
             job.cancel()
             st.rerun()
+        return
+    if job is not None and job.stopping:
+        st.progress(job.share, say("run.pausing" if pauses else "run.stopping"))
         return
     if job is not None and job.error:
         if isinstance(job.fault, DataMissing):
