@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from app import link
+from app.language import ENGLISH
 from app.parts.comparing import comparison, gains
 from core import sweep
 from core.evaluate import Accuracy
@@ -101,3 +103,20 @@ def test_titles_tell_what_differs():
     many = comparison(CHOICE, "digits", importances=["lamp"], solvers=["sinkhorn"], rules=["best"])
     assert many.title("lamp", ("released", "sinkhorn")) == "released · sinkhorn · lamp"
     assert many.title("lamp", ("best", "exact")) == "best · lamp"
+
+
+def test_a_link_holds_what_stands_beside_the_choice():
+    def read(**given: str) -> tuple[dict, list[str]]:
+        given |= {"network": "vgg11_bn-digits"}
+        return link.read(given, "vgg11_bn-digits", lambda name: (16,) * 8, ENGLISH)
+
+    told, notes = read(groups="0,7,3", rules="best,average", solvers="", seeds="3")
+    assert not notes and told["seeds"] == "3" and told["solvers"] == []
+    assert told["groups"] == ["0", "7", "3"] and told["rules"] == ["best", "average"]
+    views = {name: ",".join(told[name]) for name in link.BESIDE}
+    written = link.write(link.choice_of(told), views)
+    assert written["groups"] == "0,7,3" and "solvers" not in written
+    # What does not exist, is named twice, or is one too many is left out and told.
+    told, notes = read(groups="0,8,-1,0", importances="l2,linf,lamp", rules="select")
+    assert told["groups"] == ["0"] and told["importances"] == ["l2", "linf"] and not told["rules"]
+    assert len(notes) == 3 and all("does not exist" in note for note in notes)
