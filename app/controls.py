@@ -92,7 +92,12 @@ def write_link(choice: Choice) -> dict[str, str]:
     """Let the link follow the choices; returns it."""
     state = st.session_state
     views: dict[str, str | None] = {name: view(name) for name in VIEWS}
-    views |= {name: ",".join(beside(name)) for name in BESIDE}
+    chosen = {name: getattr(choice.recipe, name[:-1], "") for name in BESIDE}
+    chosen["groups"] = str(choice.group)
+    there = {**BESIDE, "groups": tuple(map(str, range(len(widths(choice.network)))))}
+    for name, allowed in there.items():  # what is the choice itself does not stand beside it
+        told = [one for one in beside(name) if one in allowed and one != chosen[name]]
+        views[name] = ",".join(told)
     now = speech().language
     views["lang"] = now if now != browsers() else None  # the browser's own goes without saying
     if state.get("lesson"):
