@@ -95,6 +95,7 @@ def draw(page: Page, known: Known | None, drawn_in: str) -> None:
     with right:
         told = figures.rows(rows, say)
         narrow = {name: st.column_config.Column(width="small") for name in told[0]}
+        del narrow[say("latency.column_quartiles")]
         st.dataframe(
             told, hide_index=True, key=page.key("latency_table"), alt=figures.alt(rows, say),
             column_config=narrow,
