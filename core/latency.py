@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,9 +131,10 @@ def turns(
             f"threads must be at most {os.cpu_count()}, this machine's processors; got {threads}."
         )
     modules = [evaluating(module) for module in modules]
-    images = torch.randn(batch, *input_shape, generator=torch.Generator().manual_seed(0))
-    if images.ndim == 4:
-        images = images.contiguous(memory_format=torch.channels_last)
+    with _told(batch, input_shape):
+        images = torch.randn(batch, *input_shape, generator=torch.Generator().manual_seed(0))
+        if images.ndim == 4:
+            images = images.contiguous(memory_format=torch.channels_last)
     seconds: list[list[float]] = []
     for run in range(-warmup, runs):
         between()
@@ -142,23 +144,30 @@ def turns(
             yield Turns(np.array(seconds).T, batch, threads, warmup)
 
 
+@contextmanager
+def _told(batch: int, shape: tuple[int, ...]) -> Iterator[None]:
+    """Whatever goes wrong within it is told in a sentence: `Unsupported`."""
+    try:
+        yield
+    except Exception as error:  # anything: the code that runs here is the user's
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise Unsupported(
+            f"A batch of {batch} images of shape {tuple(shape)} can't be timed: {first}. Try a "
+            "smaller batch or the network's own shape of image."
+        ) from error
+
+
 def _round(modules: Sequence[nn.Module], images: torch.Tensor, threads: int) -> list[float]:
     """Seconds that each network takes for the images, one after the other."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     seconds = []
     try:
-        with torch.inference_mode():
+        with _told(len(images), images.shape[1:]), torch.inference_mode():
             for module in modules:
                 begun = time.perf_counter()
                 module(images)
                 seconds.append(time.perf_counter() - begun)
-    except Exception as error:  # anything: the code that runs here is the user's
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise Unsupported(
-            f"A batch of {len(images)} images of shape {tuple(images.shape[1:])} can't be timed: "
-            f"{first}. Try a smaller batch or the network's own shape of image."
-        ) from error
     finally:
         torch.set_num_threads(before)
     return seconds
