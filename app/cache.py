@@ -23,12 +23,14 @@ import core
 from app import jobs, take
 from app.lesson import Lesson, LessonError, read
 from app.link import sees_images
-from core import budget, channel, data, embedding, results, zoo
+from core import budget, channel, data, embedding, results, signatures, zoo
 from core.compress import Step, outline, plan_group
-from core.errors import Unsupported
+from core.divergence import divergences
+from core.errors import DataMissing, Unsupported
 from core.experiments import Bench
 from core.measures import KEEPS, kept_count
 from core.projection import RULES
+from core.recipe import plain
 from core.regression import Refit
 from core.unexplained import Unexplained, unexplained
 
@@ -157,6 +159,37 @@ def examining(
         except Unsupported as error:
             return Examined(None, str(error), weights, smaller.refits)
         return Examined(told, "", weights, smaller.refits)
+
+    return jobs.Job(work).start("examine")
+
+
+#: Test images on which the outputs of two networks are compared in passing.
+SOME = 200
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def noticing(name: str, recipe: core.Recipe, folder: str | None) -> jobs.Job:
+    """The job that looks for signs of failure of one group at one sparsity: a list of `Signature`.
+
+    Where there are no images its outputs say nothing, and the plan alone is looked at.
+    """
+    loaded = network(name)
+
+    def work(job: jobs.Job) -> list[signatures.Signature]:
+        job.hold()  # a slider on its way passes many values
+        fused = compressed(loaded, recipe, folder, job.report)
+        found = signatures.of_steps(fused.steps)
+        job.hold()
+        try:
+            tested = images(zoo.network(name).images, folder)
+        except DataMissing:
+            return found
+        pruned = compressed(loaded, plain(recipe), folder, job.report)
+        both = {"pruned": pruned.module, "fused": fused.module}
+        between = lambda done: job.hold()  # noqa: E731
+        for known in divergences(loaded.module, both, tested, SOME, between=between):
+            job.report(known.done / known.total, "")
+        return found + signatures.of_divergence(known, "pruned")
 
     return jobs.Job(work).start("examine")
 

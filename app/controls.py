@@ -12,7 +12,7 @@ import streamlit as st
 
 from app import cache, link, values
 from app.language import LANGUAGES, Texts
-from app.link import SETTINGS, TABLES, VIEWS, Choice
+from app.link import BESIDE, MOST_BESIDE, SETTINGS, TABLES, VIEWS, Choice
 from app.speech import browsers, speech
 from core import zoo
 from core.errors import ExplorerError
@@ -21,7 +21,11 @@ from core.transport import SOLVERS
 
 #: The session's choices that are widgets' values, and the keys of those of how it is looked at.
 VIEW_KEYS = {name: f"view_{name}" for name in VIEWS}
-CHOSEN = ("group", "percent", *TABLES, *SETTINGS, "rounds", "seed", *VIEW_KEYS.values())
+BESIDE_KEYS = {name: f"beside_{name}" for name in BESIDE}
+CHOSEN = (
+    "group", "percent", *TABLES, *SETTINGS, "rounds", "seed", *VIEW_KEYS.values(),
+    *BESIDE_KEYS.values(),
+)  # fmt: skip
 
 
 def widths(name: str) -> tuple[int, ...]:
@@ -63,9 +67,9 @@ def open_state(told: dict) -> None:
     for name in ("lesson", "step", "pin"):
         state[name] = told[name]
     for name in ("network", "lang", "channel", *CHOSEN):
-        values.put(name, told[name.removeprefix("view_")])
+        values.put(name, told[values.plain(name)])
     state["opened"] = dict(told)
-    state["kept_choices"] = {name: told[name.removeprefix("view_")] for name in CHOSEN}
+    state["kept_choices"] = {name: told[values.plain(name)] for name in CHOSEN}
 
 
 def show_link(given: Mapping[str, str]) -> None:
@@ -82,13 +86,20 @@ def show_link(given: Mapping[str, str]) -> None:
 def link_of(given: Mapping[str, str]) -> dict[str, str]:
     """What `write_link` would tell of the choices that a link makes."""
     told, _ = link.read(given, st.session_state["opened"]["network"], widths, speech())
-    return link.write(link.choice_of(told), {name: told[name] for name in VIEWS})
+    views = {name: told[name] for name in VIEWS}
+    return link.write(link.choice_of(told), views | {name: ",".join(told[name]) for name in BESIDE})
 
 
 def write_link(choice: Choice) -> dict[str, str]:
     """Let the link follow the choices; returns it."""
     state = st.session_state
     views: dict[str, str | None] = {name: view(name) for name in VIEWS}
+    chosen = {name: getattr(choice.recipe, name[:-1], "") for name in BESIDE}
+    chosen["groups"] = str(choice.group)
+    there = {**BESIDE, "groups": tuple(map(str, range(len(widths(choice.network)))))}
+    for name, allowed in there.items():  # what is the choice itself does not stand beside it
+        told = [one for one in beside(name) if one in allowed and one != chosen[name]]
+        views[name] = ",".join(told)
     now = speech().language
     views["lang"] = now if now != browsers() else None  # the browser's own goes without saying
     if state.get("lesson"):
@@ -122,6 +133,30 @@ def pick_view(name: str, options: tuple[str, ...] | None = None, labelled: bool 
         format_func=lambda key: say(f"view.{name}.{key}"), key=values.key(VIEW_KEYS[name]),
         required=True,
         label_visibility="visible" if labelled else "collapsed",
+    )  # fmt: skip
+
+
+def beside(name: str) -> list[str]:
+    """What is drawn beside the choice: some of `BESIDE[name]`."""
+    state, key = st.session_state, BESIDE_KEYS[name]
+    for found in (state.get(values.key(key)), state.get("kept_choices", {}).get(key)):
+        if found is not None:
+            return list(found)
+    return list(values.first(key))
+
+
+def pick_beside(name: str, options: Mapping[str, str], pills: bool = False) -> list[str]:
+    """Several of `options` (value → what it is called), to be drawn beside the choice."""
+    say, key, before = speech(), BESIDE_KEYS[name], beside(name)
+    now = [one for one in before if one in options]  # what is the choice itself now is not
+    if now != before:
+        values.put(key, now)
+    words = dict(default=now, format_func=options.__getitem__, key=values.key(key))
+    if pills:
+        return st.pills(say(f"beside.{name}"), list(options), selection_mode="multi", **words)
+    return st.multiselect(
+        say(f"beside.{name}"), list(options), max_selections=MOST_BESIDE,
+        placeholder=say("beside.none"), **words,
     )  # fmt: skip
 
 
@@ -197,7 +232,7 @@ def pick_recipe(loaded: cache.Loaded) -> Choice:
     opened = state["opened"]
     for name in kept:
         if values.key(name) not in state:
-            opened[name.removeprefix("view_")] = kept[name]
+            opened[values.plain(name)] = kept[name]
     if values.get("group") not in range(len(groups)):
         values.put("group", min(6, len(groups) - 1))  # the new network has fewer
     with st.sidebar:

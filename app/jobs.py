@@ -101,6 +101,7 @@ class Job:
         self._work = work
         self._seen = time.monotonic()
         self.abandoned = False
+        self.begun = False
         self._stop = threading.Event()
         self._done = threading.Event()
 
@@ -133,6 +134,7 @@ class Job:
 
     def _run(self) -> None:
         begun = time.monotonic()
+        self.begun = True
         try:
             if not self.cancelled:
                 self.result = self._work(self)
@@ -188,6 +190,11 @@ class Job:
     @property
     def running(self) -> bool:
         return not self._done.is_set() and not self.cancelled
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was cancelled and its worker is at its last piece of work."""
+        return self.cancelled and self.begun and not self._done.is_set()
 
     def report(self, share: float, sentence: str) -> None:
         """Tell how far the work is.

@@ -68,9 +68,11 @@ VIEWS: dict[str, tuple[str, ...]] = {
     "graph": ("auto", "folded", "unfolded"),
     "predict": ("no", "yes"),
     "text": ("normal", "large"),
-    "scope": ("group", "all"),
+    "seeds": ("1", "3", "5"),
+    "numbers": ("recorded", "here"),
     "images": ("1000", "all"),
     "spread": ("even", "budget"),
+    "batch": ("1", "32"),
     "shrunk": ("all", "group"),
     "far": ("histogram", "class"),
     "height": ("accuracy", "loss"),
@@ -78,6 +80,16 @@ VIEWS: dict[str, tuple[str, ...]] = {
     "trained_on": ("5000", "1000", "all"),
     "ablation": ("masses", "random", "solvers", "quality", "corruption", "spoiled"),
 }
+#: What is drawn beside the choice on the page Sweep: name → what the list may hold; groups are the
+#: network's.
+BESIDE: dict[str, tuple[str, ...]] = {
+    "groups": (),
+    "rules": tuple(FUSIONS),
+    "importances": tuple(TABLES["importance"]),
+    "solvers": tuple(TABLES["solver"]),
+}
+#: Of rules, importances and solvers at most so many: more lines nobody tells apart.
+MOST_BESIDE = 2
 #: Streamlit's own, which are left as they are.
 STREAMLIT = ("embed", "embed_options")
 
@@ -177,6 +189,17 @@ def read(
             state["channel"] = number("channel", 0, last, None, whole=True)
     for name, allowed in VIEWS.items():
         choice(name, allowed, allowed[0])
+    for name, allowed in BESIDE.items():
+        allowed = allowed or tuple(map(str, range(len(there))))
+        most = len(allowed) if name == "groups" else MOST_BESIDE
+        asked = list(filter(None, given.get(name, "").split(",")))
+        state[name] = [one for one in dict.fromkeys(asked) if one in allowed][:most]
+        if state[name] != asked:
+            notes.append(
+                say("link.no_choice", name=name, value=_shown(given[name]),
+                    instead=",".join(state[name]) or say("link.none"),
+                    possible=", ".join(allowed))
+            )  # fmt: skip
     choice("lang", tuple(LANGUAGES), say.language)
     state["lesson"] = state["step"] = None
     if "lesson" in given:
@@ -189,7 +212,7 @@ def read(
         told, more = read(pinned, state["network"], widths, say)
         state["pin"] = choice_of(told)
         notes += [say("link.of_pin", note=note) for note in more]
-    known = {*ALWAYS, *TABLES, *SETTINGS, *VIEWS, *STREAMLIT, *ELSEWHERE}
+    known = {*ALWAYS, *TABLES, *SETTINGS, *VIEWS, *BESIDE, *STREAMLIT, *ELSEWHERE}
     for name in given:
         if name not in known:
             notes.append(say("link.unknown", name=_shown(name)))

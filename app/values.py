@@ -23,9 +23,14 @@ def selector(name: str) -> str:
     return f':is(.st-key-{name}, [class*="st-key-{name}-"])'
 
 
+def plain(name: str) -> str:
+    """What a widget's choice is called in the link."""
+    return name.removeprefix("view_").removeprefix("beside_")
+
+
 def first(name: str) -> object:
     """The value that the widget begins with."""
-    return st.session_state.get("opened", {}).get(name.removeprefix("view_"))
+    return st.session_state.get("opened", {}).get(plain(name))
 
 
 def get(name: str) -> object:
@@ -39,6 +44,6 @@ def put(name: str, value: object) -> None:
     state = st.session_state
     if get(name) != value:
         state.setdefault("times_set", {})[name] = state.get("times_set", {}).get(name, 0) + 1
-    state["opened"][name.removeprefix("view_")] = value
+    state["opened"][plain(name)] = value
     if name in state.get("kept_choices", {}):
         state["kept_choices"][name] = value

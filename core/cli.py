@@ -44,6 +44,7 @@ examples:
   python -m core ablation solvers vgg11_bn-digits --groups 6 --out solvers.json
   python -m core divergence vgg11_bn-digits --groups 6 --rules select,released
   python -m core landscape vgg11_bn-digits --groups 2 --points 5 --out plane.json
+  python -m core latency vgg11_bn-digits --sparsities 0.3,0.5,0.7
 
 `python -m core COMMAND --help` explains a command and its choices. Networks are trained by
 `python -m core.training`, images fetched by `python -m core.download`.
@@ -212,7 +213,11 @@ def size(chosen: argparse.Namespace, progress: Progress) -> Told:
         progress.say(f"Timing {chosen.runs} runs")
         pair = [original_of(found, chosen.architecture)] if found.opened else []
         measured = latencies(
-            [*pair, found.module], found.input_shape, chosen.runs, chosen.batch, chosen.threads
+            [*pair, found.module],
+            found.input_shape,
+            runs=chosen.runs,
+            batch=chosen.batch,
+            threads=chosen.threads,
         )
         words = ("before", "after")[-len(measured) :] if found.opened else ("latency",)
         told["latency"] = {

@@ -26,6 +26,7 @@ from core.data import SIZE, ImageSet
 from core.errors import RecipeError, WeightsError
 from core.evaluate import Accuracy, device_of
 from core.importance import labelled_generator
+from core.interruptible import interruptible
 from core.prefix import accuracies
 from core.shape import state_hash
 from core.training import augmented, descent, order, store
@@ -212,9 +213,10 @@ class FineTuning:
     def run(self, between: Callable[[], None] = lambda: None) -> Iterator[Seen]:
         """Go on to the end, telling what happens.
 
-        `between` is called between any two steps, and between batches of images that are counted.
-        To pause, let it raise, or stop iterating: where the run stands is written to the folder,
-        and another `run`, of this object or of one made anew, goes on from there.
+        `between` is called between any two layers of a step, and between batches of images that are
+        counted: a step that it ends has not happened. To pause, let it raise, or stop iterating:
+        where the run stands is written to the folder, and another `run`, of this object or of one
+        made anew, goes on from there.
 
         Raises
         ------
@@ -259,6 +261,7 @@ class _Run:
         self.history = History(self.per_epoch, tuning.epochs)
         self.step, self.window = 0, 0.0
         self._kept = 0
+        self._whole = True
         if self.checkpoint and self.checkpoint.exists():
             self._read()
 
@@ -268,13 +271,9 @@ class _Run:
 
     def until(self, epoch: int, between: Callable[[], None]) -> Iterator[Seen]:
         """Go on until `epoch` epochs are done and the test images are counted after them."""
-        whole = True
         try:
             while self.step < epoch * self.per_epoch:
-                between()
-                whole = False
-                told = self._forward()
-                whole = True
+                told = self._forward(between)
                 if told is not None:
                     yield self._seen(loss=told)
             if len(self.history.accuracies) <= epoch:
@@ -286,14 +285,14 @@ class _Run:
                 self._write()
                 yield self._seen(accuracy=counted)
         except BaseException:
-            if whole:  # stopped between two steps; in the middle of one nothing is worth keeping
+            if self._whole:  # with half of its weights moved a network is not worth keeping
                 self._write()
             raise
 
     def _seen(self, **more) -> Seen:
         return Seen(self.name, self.step // self.per_epoch, self.step, self.steps, **more)
 
-    def _forward(self) -> float | None:
+    def _forward(self, between: Callable[[], None]) -> float | None:
         """One step. The mean loss where it is time to tell it."""
         tuning, device = self.tuning, device_of(self.module)
         epoch, place = divmod(self.step, self.per_epoch)
@@ -310,19 +309,23 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = tuning.rate * share
         self.module.train()
-        logits = self.module(self.training.normalised(pixels.to(device)))
-        loss = F.cross_entropy(logits, self.training.labels[chosen].to(device))
-        number = loss.item()
+        self.optimiser.zero_grad()
+        with interruptible(self.module, between):
+            logits = self.module(self.training.normalised(pixels.to(device)))
+            loss = F.cross_entropy(logits, self.training.labels[chosen].to(device))
+            number = loss.item()
+            if math.isfinite(number):
+                loss.backward()
         if not math.isfinite(number):
             raise WeightsError(
                 f"The loss of the network {self.name!r} is no finite number any more in step "
                 f"{self.step + 1}. Choose a smaller rate than {tuning.rate:g}."
             )
-        self.optimiser.zero_grad()
-        loss.backward()
+        self._whole = False
         self.optimiser.step()
         self.step += 1
         self.window += number
+        self._whole = True
         since = self.step - (self.history.losses[-1][0] if self.history.losses else 0)
         if self.step % self.every and self.step % self.per_epoch:
             return None

@@ -296,6 +296,17 @@ def looks(importance: str, rule: str) -> bool:
     return RULES[rule].images or IMPORTANCES[importance].needs != "nothing"
 
 
+def draws(recipe: Recipe) -> bool:
+    """Whether anything is drawn with the recipe's seed: if not, every seed says the same."""
+    return (
+        recipe.importance == "random"
+        or looks(recipe.importance, recipe.rule)
+        or recipe.quality < 1
+        or KEEPS[recipe.keep].cluster is not None
+        or RULES[recipe.rule].regressed
+    )
+
+
 def plain(recipe: Recipe) -> Recipe:
     """Plain pruning of the same groups, its fields for transport at their defaults.
 

@@ -476,3 +476,19 @@ def test_a_reader_that_leaves_early_is_no_fault(tmp_path):
     assert "Traceback" not in (err := done.stderr.read()) and "BrokenPipe" not in err
     assert done.wait() in (0, 1)
     done.stderr.close()
+
+
+def test_latency_tells_dense_and_smaller_networks_in_turns(told, run, tmp_path):
+    place = tmp_path / "times.json"
+    found = told("latency", NET, "--sparsities", "0.5,0.8", "--runs", 2, "--batch", 4)
+    dense, half, least = found["networks"]
+    assert [one["sparsity"] for one in found["networks"]] == [0.0, 0.5, 0.8]
+    assert dense["parameters"] > half["parameters"] > least["parameters"]
+    assert dense["ratio"]["median"] == 1 and 0 < least["ratio"]["median"]
+    assert half["latency"]["runs"] == 2 and half["latency"]["batch"] == 4
+    out = run("latency", NET, "--sparsities", "0.5", "--runs", 1, "--out", place)[1]
+    assert "time against dense" in out and "50 %" in out
+    kept = json.loads(place.read_text())
+    assert "latency" in kept["runs"][0]["command"] and len(kept["networks"]) == 2
+    code, _, trouble = run("latency", NET, "--sparsities", "1.5")
+    assert code == 1 and "parsity" in trouble

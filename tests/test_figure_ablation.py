@@ -158,3 +158,14 @@ def test_tests_stand_in_a_table_and_chance_is_told():
     told = ablation_table.kruskal_headline(found)
     assert "1 of 2 tests gives p below 5 %" in told and "about 0.1" in told and "3.0 points" in told
     assert "nothing to test" in ablation_table.kruskal_headline([])
+
+
+def test_tables_are_written_in_the_language_and_keep_their_numbers():
+    say = texts("de")
+    table = ablation_table.solvers(entries("solvers"), say)
+    told = ablation_table.written(table, say)
+    assert told.data is table and table[say("ablation.column.accuracy")].dtype == float
+    first = table[say("ablation.column.accuracy")].iloc[0]
+    html = told.to_html()
+    assert say.number(first, ".1%") in html and "," in say.number(first, ".1%")
+    assert f"{first:.4f}" not in html

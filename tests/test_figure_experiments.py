@@ -57,3 +57,17 @@ def test_captions_speak_of_the_paper_only_where_it_is_drawn():
     assert "paper" in whole.caption(POINTS, True)[0]
     assert "paper" not in whole.caption(POINTS, False)[0]
     assert "100 test images" in whole.caption(POINTS, False)[0]
+
+
+def test_names_at_the_bottom_stay_above_the_axis():
+    import plotly.graph_objects as go
+
+    from app.figures import ends
+
+    chart = go.Figure()
+    ends.name(chart, [(10.0, 90, "pruned", "#000000"), (9.9, 90, "fused", "#000000")])
+    heights = {one.text: one.y for one in chart.layout.annotations}
+    assert heights["<b>fused</b>"] == 4 and heights["<b>pruned</b>"] == 13, "9 apart, 4 above it"
+    chart = go.Figure()
+    ends.name(chart, [(99.0, 90, "a", "#000000"), (98.0, 90, "b", "#000000")])
+    assert [one.y for one in chart.layout.annotations] == [99, 90]

@@ -145,7 +145,7 @@ def test_steps_are_those_of_plain_descent_on_the_first_images(images):
         assert torch.equal(tensor, module.state_dict()[key]), key
 
 
-@pytest.mark.parametrize("stop", [1, 4, 8, 13])
+@pytest.mark.parametrize("stop", [1, 2, 3, 4, 8, 13])
 def test_a_run_that_was_paused_ends_bit_for_bit_as_one_that_was_not(
     pair, images, whole, tmp_path, stop
 ):
@@ -315,3 +315,37 @@ def test_the_command_tells_what_the_library_computes(capsys, tmp_path, images, i
 def test_the_command_says_what_is_wrong(capsys):
     assert cli.main(["fine-tune", "vgg11_bn-digits", "--rules", "magic"]) == 1
     assert "no rule 'magic'" in capsys.readouterr().err
+
+
+def test_a_step_stops_within_a_layer_and_has_then_not_happened(pair, images):
+    """A pause waits for a layer, not for a step of a large network."""
+    from core.interruptible import interruptible
+
+    module = pair["one"].train()
+    known = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+    pixels = images[0].normalised(images[0].images[:8])
+    calls = 0
+
+    def step(most: int) -> None:
+        nonlocal calls
+        calls = 0
+
+        def between() -> None:
+            nonlocal calls
+            calls += 1
+            if calls > most:
+                raise Stop
+
+        with interruptible(module, between):
+            torch.nn.functional.cross_entropy(module(pixels), images[0].labels[:8]).backward()
+
+    for most in range(4):  # two layers forward, two backward
+        with pytest.raises(Stop):
+            step(most)
+        assert calls == most + 1
+        assert all(torch.equal(known[key], one) for key, one in module.state_dict().items())
+    step(4)
+    assert calls == 4 and int(module.norm.num_batches_tracked) == 1
+    assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in module.modules())
+    module.load_state_dict(known)
+    module.eval()

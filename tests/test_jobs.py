@@ -291,3 +291,24 @@ def test_a_server_that_ends_waits_for_no_work(tmp_path):
     )
     surroundings = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, str(program)], env=surroundings, timeout=30, check=True)
+
+
+def test_a_cancelled_job_is_stopping_until_its_worker_has_put_its_work_down():
+    at_work, let_go = threading.Event(), threading.Event()
+
+    def work(job: jobs.Job) -> None:
+        at_work.set()
+        let_go.wait(10)
+        job.report(0.5, "never told")
+
+    job = jobs.Job(work)
+    assert not job.stopping
+    job.start()
+    assert at_work.wait(10) and job.running and not job.stopping
+    job.cancel()
+    assert job.stopping and not job.running
+    let_go.set()
+    assert job._done.wait(10) and not job.stopping
+    queued = jobs.Job(work)
+    queued.cancel()
+    assert not queued.stopping, "nobody was at it yet"

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import core
-from core.latency import latencies
+from core.latency import latencies, turns
 
 
 class Sleeper(nn.Module):
@@ -90,3 +90,40 @@ def test_a_latency_is_told_with_all_that_belongs_to_it():
     text = str(core.Latency(0.002, 0.001, 0.003, 50, 5, 8, 2))
     assert "2.00 ms" in text and "1.00 and 3.00" in text
     assert "50 runs" in text and "batch of 8" in text and "2 threads" in text
+
+
+def test_ratios_are_taken_run_by_run_so_that_a_slow_machine_drops_out():
+    # The machine slows down to a fifth halfway: medians apart would mix fast and slow runs.
+    slower = (4, 4, 20, 20, 20)
+    *_, known = turns(
+        [Sleeper(*slower).eval(), Sleeper(*(one / 2 for one in slower)).eval()], (1,), runs=5,
+        warmup=0,
+    )  # fmt: skip
+    found = known.ratio(1)
+    assert known.ratio(0).median == known.ratio(0).third_quartile == 1
+    assert 0.45 < found.first_quartile <= found.median <= found.third_quartile < 0.75
+    assert f"{100 * found.median:.1f} %" in str(found)
+
+
+def test_it_tells_after_every_round_and_stops_between_two():
+    sleeper, rounds = Sleeper(0).eval(), []
+
+    def between():
+        rounds.append(len(sleeper.fed))
+        if len(rounds) == 5:
+            raise core.RecipeError("enough")
+
+    told = turns([sleeper, sleeper], (1,), runs=9, warmup=1, between=between)
+    with pytest.raises(core.RecipeError, match="enough"):
+        for known in told:
+            assert known.seconds.shape == (2, known.runs) and (known.seconds > 0).all()
+    assert rounds == [0, 2, 4, 6, 8] and known.runs == 3
+    assert known.latency(1).runs == 3 and known.latency(1).warmup == 1
+
+
+def test_a_smaller_network_takes_less_time_for_many_images(one_thread):
+    net = core.load("vgg11_bn-digits")
+    graph = core.trace(net, (3, 32, 32))
+    small = core.compress(net, graph, core.Recipe("all", 0.8, rule="select")).module
+    *_, known = turns([net, small], runs=5, batch=16)
+    assert known.ratio(1).third_quartile < 0.7

@@ -318,3 +318,25 @@ def test_every_group_shrinks_to_its_kept_count(sparsity, rule):
         kept_count(g.width, sparsity) for g in graph().groups
     ]
     assert [len(out.kept[g.index]) for g in graph().groups] == [g.width for g in again.groups]
+
+
+def test_where_nothing_is_drawn_every_seed_makes_the_same_network():
+    from core.recipe import draws
+    from core.shape import state_hash
+
+    net = core.load("vgg11_bn-digits")
+    known = core.trace(net, (3, 32, 32))
+    prepared = core.Prepared(net, known)
+
+    def made(recipe: Recipe) -> str:
+        return state_hash(core.compress(net, known, recipe, prepared).module)
+
+    some = Recipe(groups=(6,), sparsity=0.5, samples=32)
+    ways = [some.replace(rule=rule) for rule in ("select", "released", "repaired", "regressed")]
+    ways += [some.replace(importance=name) for name in ("lamp", "random", "fpgm")]
+    ways += [some.replace(keep="k-means"), some.replace(solver="sinkhorn")]
+    ways += [some.replace(quality=0.2)]
+    drawn = {way: made(way) != made(way.replace(seed=1)) for way in ways}
+    assert not any(drawn[way] for way in ways if not draws(way))
+    assert drawn[some.replace(importance="random")] and drawn[some.replace(quality=0.2)]
+    assert drawn[some.replace(rule="regressed")]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from app.figures.ablation import place_of
 from app.figures.accuracy import points
@@ -51,6 +52,24 @@ def kruskal(found: Sequence[Test], say: Texts = ENGLISH) -> pd.DataFrame:
         }
         for one in found
     )
+
+
+#: How numbers are written, by the last part of their column's key.
+WRITTEN = {
+    "accuracy": ".1%", "low": ".1%", "high": ".1%", "sparsity": ".0%", "cost": ".4g",
+    "source_error": ".1e", "target_error": ".1e", "seconds": ".2f", "difference": "+.1f",
+    "statistic": ".2f", "p": ".3f",
+}  # fmt: skip
+
+
+def written(table: pd.DataFrame, say: Texts = ENGLISH) -> Styler:
+    """The table with its numbers in the page's language; by value it is sorted all the same."""
+
+    def by(spec: str) -> Callable[[float], str]:
+        return lambda value: "–" if pd.isna(value) else say.number(float(value), spec)
+
+    names = {say(f"ablation.column.{key}"): by(spec) for key, spec in WRITTEN.items()}
+    return table.style.format({name: names[name] for name in table.columns if name in names})
 
 
 def kruskal_headline(found: Sequence[Test], say: Texts = ENGLISH) -> str:

@@ -71,7 +71,7 @@ def figure(
             x=0, y=100 * dense.mean, text=say("accuracy.name.dense"), showarrow=False,
             xanchor="left", yanchor="bottom", font_color=theme.DENSE[mode],
         )  # fmt: skip
-    return _frame(chart, mode, say)
+    return frame(chart, mode, say)
 
 
 def _name(chart: go.Figure, settings: Sequence[Curves], mode: str, say: Texts) -> None:
@@ -90,7 +90,8 @@ def _name(chart: go.Figure, settings: Sequence[Curves], mode: str, say: Texts) -
     )  # fmt: skip
 
 
-def _frame(chart: go.Figure, mode: str, say: Texts) -> go.Figure:
+def frame(chart: go.Figure, mode: str, say: Texts) -> go.Figure:
+    """The axes of sparsity and accuracy, both in percent; the chart is changed."""
     theme.layout(chart, mode, HEIGHT, dragmode=False, hovermode="closest")
     percent = dict(tickvals=[0, 25, 50, 75, 100], fixedrange=True, zeroline=False)
     words = ["0", "25", "50", "75", say.number(1, ".0%")]

@@ -135,7 +135,7 @@ def loss(shown: Sequence[Line], mode: str, say: Texts = ENGLISH) -> go.Figure:
         (line.history.losses[-1][1], line.history.losses[-1][0] / line.history.per_epoch, line)
         for line in shown
         if line.history.losses
-    ], gap=0.09 * most, top=1.05 * most)  # fmt: skip
+    ], gap=0.09 * most, top=1.05 * most, bottom=0.04 * most)  # fmt: skip
     _frame(chart, epochs, mode, say)
     chart.update_yaxes(
         range=[0, 1.1 * most], fixedrange=True, zeroline=False, title_text=say("finetune.y_loss")

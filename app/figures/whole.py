@@ -86,7 +86,7 @@ def figure(
     theme.layout(chart, mode, HEIGHT, dragmode=False, hovermode="closest")
     words = ["0", "25", "50", "75", say.number(1, ".0%")]
     percent = dict(tickvals=[0, 25, 50, 75, 100], fixedrange=True, zeroline=False, ticktext=words)
-    chart.update_xaxes(percent, range=[0, 118], title_text=say("whole.x"), showgrid=False)
+    chart.update_xaxes(percent, range=[0, 132], title_text=say("whole.x"), showgrid=False)
     chart.update_yaxes(percent, range=[0, 104], title_text=say("curves.y"))
     return chart
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from app import cache, runs
@@ -13,6 +16,10 @@ from core.evaluate import Accuracy
 from core.recipe import Recipe
 
 Found = Mapping[Recipe, Accuracy]
+#: By file: held by the run that writes to it.
+_writing: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
+#: Seconds after which a run that waits for another one looks whether it was cancelled.
+LOOK = 0.2
 
 
 def file(page: Page, limit: int | None) -> Path:
@@ -28,6 +35,18 @@ def saved(page: Page, recipes: Sequence[Recipe], limit: int | None) -> Found | N
     return {one: known[one] for one in recipes if one in known} or None
 
 
+@contextmanager
+def _alone(path: Path, job: Job, sentence: str) -> Iterator[None]:
+    """Wait until no other run writes to the file; raises `Cancelled` if the job is."""
+    lock = _writing[path]
+    while not lock.acquire(timeout=LOOK):
+        job.report(0.0, sentence)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def work(
     page: Page, recipes: Callable[[Job], Sequence[Recipe]], limit: int | None
 ) -> Callable[[Job], Found]:
@@ -38,6 +57,10 @@ def work(
     say = page.say
 
     def run(job: Job) -> Found:
+        with _alone(file(page, limit), job, say("sweep.busy")):
+            return count(job)
+
+    def count(job: Job) -> Found:
         job.report(0.0, say("accuracy.reading"))
         bench = cache.bench(page.loaded.name, limit, page.folder)
         wanted = recipes(job)

@@ -106,12 +106,14 @@ def draw(page: Page, kind: str, found: tuple[list[Entry], bool] | None, drawn_in
     chart(picture, page.key("ablation"), figures.alt(kind, entries, say))
     captions(figures.caption(kind, entries, "", say))
     if kind == "solvers":
-        st.dataframe(tables.solvers(entries, say), hide_index=True, key=page.key("solvers"))
+        told = tables.written(tables.solvers(entries, say), say)
+        st.dataframe(told, hide_index=True, key=page.key("solvers"))
     if kind == "masses":
         tests = ablation.kruskal(entries)
         st.markdown(tables.kruskal_headline(tests, say))
         if tests:
-            st.dataframe(tables.kruskal(tests, say), hide_index=True, key=page.key("kruskal"))
+            told = tables.written(tables.kruskal(tests, say), say)
+            st.dataframe(told, hide_index=True, key=page.key("kruskal"))
 
 
 def presets(page: Page) -> None:

@@ -10,7 +10,7 @@ from app.figures import whole as figures
 from app.figures.whole import Point
 from app.jobs import Job
 from app.page import Page, captions
-from app.parts import accuracy, run, sweeping
+from app.parts import accuracy, run, sweeping, timing
 from app.parts.sweeping import Found
 from core import published, sweep
 from core.recipe import Recipe
@@ -71,6 +71,16 @@ def body(page: Page, told: dict[str, str]) -> None:
         return bool(found) and len(found) >= 1 + 2 * len(SHARES)
 
     run.show(page, key, sweeping.work(page, wanted, limit), shown, saved, complete)
+
+    def timed(job: Job) -> list[tuple[float, Recipe]]:
+        """Widths alone decide how long a network takes: plain pruning has those of fusion."""
+        pairs = budgeted(page, job) if spread == "budget" else even
+        widths = Recipe(groups="all", rule="select")
+        return [(share, widths.replace(sparsity=one.sparsity)) for share, (one, _) in pairs.items()]
+
+    # One share of every group makes the same widths whatever else is chosen.
+    named = "even" if spread == "even" else page.choice.recipe.replace(groups="all", sparsity=0).key
+    timing.show(page, named, timed)
 
 
 def recipes(pairs: Pairs) -> list[Recipe]:

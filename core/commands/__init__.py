@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from core.commands import ablation, divergence, fine_tune, landscape, reproduce, sweep
+from core.commands import ablation, divergence, fine_tune, landscape, latency, reproduce, sweep
 
 #: name → module; a command is a line here.
 COMMANDS: dict[str, ModuleType] = {
@@ -18,6 +18,7 @@ COMMANDS: dict[str, ModuleType] = {
     "divergence": divergence,
     "fine-tune": fine_tune,
     "landscape": landscape,
+    "latency": latency,
     "reproduce": reproduce,
     "sweep": sweep,
 }
