@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from core.commands import ablation, divergence, fine_tune, landscape, reproduce, sweep
+from core.commands import ablation, divergence, fine_tune, fuse, landscape, reproduce, sweep
 
 #: name → module; a command is a line here.
 COMMANDS: dict[str, ModuleType] = {
     "ablation": ablation,
     "divergence": divergence,
     "fine-tune": fine_tune,
+    "fuse": fuse,
     "landscape": landscape,
     "reproduce": reproduce,
     "sweep": sweep,
