@@ -41,6 +41,7 @@ examples:
   python -m core sweep --network vgg11_bn-digits --groups 0,6 --sparsities 0.5 --out r.parquet
   python -m core reproduce --network vgg11_bn-digits --out results
   python -m core fine-tune vgg11_bn-digits --groups all --sparsity 0.5 --rules select,released
+  python -m core fuse vgg11_bn-digits --seeds 0,1
   python -m core ablation solvers vgg11_bn-digits --groups 6 --out solvers.json
   python -m core divergence vgg11_bn-digits --groups 6 --rules select,released
   python -m core landscape vgg11_bn-digits --groups 2 --points 5 --out plane.json

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from core.commands import ablation, divergence, fine_tune, landscape, latency, reproduce, sweep
+from core.commands import (
+    ablation, divergence, fine_tune, fuse, landscape, latency, reproduce, sweep,
+)  # fmt: skip
 
 #: name → module; a command is a line here.
 COMMANDS: dict[str, ModuleType] = {
     "ablation": ablation,
     "divergence": divergence,
     "fine-tune": fine_tune,
+    "fuse": fuse,
     "landscape": landscape,
     "latency": latency,
     "reproduce": reproduce,
