@@ -17,7 +17,7 @@ from core.data import ImageSet
 from core.errors import DataError
 from core.evaluate import Accuracy, check_classes, device_of, evaluating
 from core.graph import symbolic
-from core.ready import prepared_images, ready
+from core.ready import alike, prepared_images, ready, written_into
 
 #: Images that go through the networks at once.
 BATCH = 100
@@ -120,8 +120,9 @@ class Together:
         self._numbers, self._between = numbers, between
         module = evaluating(module)
         self._traced = symbolic(module)
-        self._module = ready(module, self._traced, numbers)
+        self._module = ready(module, self._traced, numbers, hasten=True)
         self._graph = self._module.graph
+        self._written = {n for n in self._graph.nodes if written_into(self._module, n)}
         self._variants: list[fx.GraphModule] = []
         self._starting: dict[fx.Node, list[int]] = defaultdict(list)
         for one in variants:
@@ -129,7 +130,7 @@ class Together:
 
     def add(self, variant: nn.Module) -> None:
         """One variant more. What it shares with the network is held once; it may be let go of."""
-        quick = ready(evaluating(variant), self._traced, self._numbers, self._module)
+        quick = ready(evaluating(variant), self._traced, self._numbers, like=self._module)
         self._starting[first_change(self._graph, self._module, quick)].append(len(self))
         self._variants.append(quick)
 
@@ -144,7 +145,9 @@ class Together:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> list[Tensor]:
-        common = _Common(self._module, self._graph, self._variants, self._starting, self._between)
+        common = _Common(
+            self._module, self._graph, self._variants, self._starting, self._written, self._between
+        )
         common.run(prepared_images(images.to(device_of(self._module)), self._numbers))
         return [common.told[place].float() for place in range(len(self._variants))]
 
@@ -158,18 +161,24 @@ class _Common(fx.Interpreter):
         graph: fx.Graph,
         variants: Sequence[nn.Module],
         starting: Mapping[fx.Node, list[int]],
+        written: set[fx.Node],
         between: Callable[[], None],
     ) -> None:
         super().__init__(module, graph=graph)
         self.variants, self.starting, self.between = variants, starting, between
+        self.written = written
         self.told: dict[int, Tensor] = {}
         self._passed: list[fx.Node] = []
 
     def run_node(self, node: fx.Node):
         for place in self.starting.get(node, ()):
             self.between()
-            # Copies: what follows may write into its inputs. What nobody needs any more is None.
-            known = {one: copied(self.env.get(one)) for one in self._passed}
+            # Copies, if what follows may write into them. What nobody needs any more is None.
+            known = {
+                one: copied(value) if one in self.written else value
+                for one in self._passed
+                for value in (self.env.get(one),)
+            }
             alone = fx.Interpreter(self.variants[place], graph=self.graph)
             self.told[place] = alone.run(initial_env=known)
         self._passed.append(node)
@@ -190,11 +199,11 @@ def first_change(graph: fx.Graph, module: nn.Module, variant: nn.Module) -> fx.N
             before, after = (dict([*p.named_parameters(), *p.named_buffers()]) for p in pair)
             if before.keys() != after.keys():
                 return node
-            if not all(torch.equal(before[key], after[key]) for key in before):
+            if not all(alike(before[key], after[key]) for key in before):
                 return node
         elif node.op == "get_attr":
             home, _, name = node.target.rpartition(".")
             pair = (getattr(one.get_submodule(home), name) for one in (module, variant))
-            if not torch.equal(*pair):
+            if not alike(*pair):
                 return node
     return node

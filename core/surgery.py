@@ -270,12 +270,18 @@ def replica(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     for name, old in module.named_buffers():
         if name in tensors:
             known[id(old)] = tensors[name]
+    return unhooked(module, known).eval()
+
+
+def unhooked(module: nn.Module, known: dict[int, object]) -> nn.Module:
+    """A copy of `module` without hooks. `known`: what stands for which of its objects, by id."""
+    known = dict(known)
     for part in module.modules():
         for name in HOOKS:
             hooks = part.__dict__.get(name)
             if hooks is not None:
                 known[id(hooks)] = type(hooks)()
-    return copy.deepcopy(module, known).eval()
+    return copy.deepcopy(module, known)
 
 
 def emptied(module: nn.Module, device: str = "meta") -> dict[str, Tensor]:
