@@ -7,8 +7,9 @@ run as quick copies (`core.ready`); what they have in common is in memory once.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, fx, nn
@@ -17,7 +18,18 @@ from core.data import ImageSet
 from core.errors import DataError
 from core.evaluate import Accuracy, check_classes, device_of, evaluating
 from core.graph import symbolic
+from core.mixing import mixing
 from core.ready import alike, prepared_images, ready, written_into
+
+
+class Variant(Protocol):
+    """A smaller network, and by layer the matrix (m, n) that its outputs were merged with."""
+
+    module: nn.Module
+
+    @property
+    def merged(self) -> Mapping[str, Tensor]: ...
+
 
 #: Images that go through the networks at once.
 BATCH = 100
@@ -25,7 +37,7 @@ BATCH = 100
 
 def accuracies(
     module: nn.Module,
-    variants: Iterable[nn.Module],
+    variants: Iterable[nn.Module | Variant],
     images: ImageSet,
     limit: int | None = None,
     batch: int = BATCH,
@@ -37,7 +49,8 @@ def accuracies(
     Parameters
     ----------
     module : the network they come from; it is not changed.
-    variants : results of `core.compress` for it, or the network itself; taken one by one.
+    variants : results of `core.compress` for it, their modules, or the network itself; taken one by
+        one. Of results more can be shared than of modules (`core.mixing`).
     between : told before each batch how many images are done; what it raises ends the counting.
     numbers : in which numbers the networks run, a key of `core.ready.NUMBERS`.
 
@@ -113,7 +126,7 @@ class Together:
     def __init__(
         self,
         module: nn.Module,
-        variants: Iterable[nn.Module] = (),
+        variants: Iterable[nn.Module | Variant] = (),
         numbers: str = "float32",
         between: Callable[[], None] = lambda: None,
     ) -> None:
@@ -125,13 +138,26 @@ class Together:
         self._written = {n for n in self._graph.nodes if written_into(self._module, n)}
         self._variants: list[fx.GraphModule] = []
         self._starting: dict[fx.Node, list[int]] = defaultdict(list)
+        #: By variant: what makes its first changed layer's outputs of the network's own.
+        self._mixing: dict[int, nn.Module] = {}
+        self._calls = Counter(str(n.target) for n in self._graph.nodes if n.op == "call_module")
         for one in variants:
             self.add(one)
 
-    def add(self, variant: nn.Module) -> None:
+    def add(self, variant: nn.Module | Variant) -> None:
         """One variant more. What it shares with the network is held once; it may be let go of."""
-        quick = ready(evaluating(variant), self._traced, self._numbers, like=self._module)
-        self._starting[first_change(self._graph, self._module, quick)].append(len(self))
+        module, merged = variant, {}
+        if not isinstance(variant, nn.Module):
+            module, merged = variant.module, variant.merged
+        quick = ready(evaluating(module), self._traced, self._numbers, like=self._module)
+        start = first_change(self._graph, self._module, quick)
+        place, name = len(self), str(start.target)
+        if start.op == "call_module" and name in merged and self._calls[name] == 1:
+            pair = (one.get_submodule(name) for one in (self._module, quick))
+            if (layer := mixing(*pair, merged[name])) is not None:
+                self._mixing[place] = layer
+                quick.set_submodule(name, nn.Identity())  # nobody calls it any more
+        self._starting[start].append(place)
         self._variants.append(quick)
 
     def __len__(self) -> int:
@@ -145,46 +171,44 @@ class Together:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> list[Tensor]:
-        common = _Common(
-            self._module, self._graph, self._variants, self._starting, self._written, self._between
-        )
+        common = _Common(self)
         common.run(prepared_images(images.to(device_of(self._module)), self._numbers))
-        return [common.told[place].float() for place in range(len(self._variants))]
+        return [common.told[place].float() for place in range(len(self))]
 
 
 class _Common(fx.Interpreter):
     """The network itself, as far as anybody shares it; each variant leaves where it differs."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        graph: fx.Graph,
-        variants: Sequence[nn.Module],
-        starting: Mapping[fx.Node, list[int]],
-        written: set[fx.Node],
-        between: Callable[[], None],
-    ) -> None:
-        super().__init__(module, graph=graph)
-        self.variants, self.starting, self.between = variants, starting, between
-        self.written = written
+    def __init__(self, of: Together) -> None:
+        super().__init__(of._module, graph=of._graph)
+        self.of = of
         self.told: dict[int, Tensor] = {}
         self._passed: list[fx.Node] = []
 
     def run_node(self, node: fx.Node):
-        for place in self.starting.get(node, ()):
-            self.between()
-            # Copies, if what follows may write into them. What nobody needs any more is None.
-            known = {
-                one: copied(value) if one in self.written else value
-                for one in self._passed
-                for value in (self.env.get(one),)
-            }
-            alone = fx.Interpreter(self.variants[place], graph=self.graph)
-            self.told[place] = alone.run(initial_env=known)
-        self._passed.append(node)
-        if len(self.told) == len(self.variants):
+        leaving = self.of._starting.get(node, ())
+        mixed = [place for place in leaving if place in self.of._mixing]
+        for place in leaving:
+            if place not in mixed:
+                self._alone(place)
+        if len(self.told) == len(self.of):
             return None  # all are on their own: nobody needs the rest
-        return super().run_node(node)
+        value = super().run_node(node)
+        for place in mixed:
+            self._alone(place, {node: self.of._mixing[place](value)})
+        self._passed.append(node)
+        return value
+
+    def _alone(self, place: int, more: Mapping[fx.Node, Tensor] | None = None) -> None:
+        """Run a variant from here to its end; `more` is what it knows besides what has passed."""
+        self.of._between()
+        # Copies, if what follows may write into them. What nobody needs any more is None.
+        known = dict(more or {})
+        for one in self._passed:
+            value = self.env.get(one)
+            known[one] = copied(value) if one in self.of._written else value
+        alone = fx.Interpreter(self.of._variants[place], graph=self.graph)
+        self.told[place] = alone.run(initial_env=known)
 
 
 def copied(value):
