@@ -169,6 +169,11 @@ class Together:
         found = {place: node.name for node, places in self._starting.items() for place in places}
         return [found[place] for place in range(len(found))]
 
+    @property
+    def mixed(self) -> list[bool]:
+        """Of which variants the first changed layer mixes what the network's own puts out."""
+        return [place in self._mixing for place in range(len(self))]
+
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> list[Tensor]:
         common = _Common(self)
