@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -19,7 +20,7 @@ from core.errors import DataError
 from core.evaluate import Accuracy, check_classes, device_of, evaluating
 from core.graph import symbolic
 from core.mixing import mixing
-from core.ready import alike, prepared_images, ready, written_into
+from core.ready import Quick, alike, prepared_images, ready, written_into
 
 
 class Variant(Protocol):
@@ -116,6 +117,19 @@ def running(
         yield stop, list(right)
 
 
+@dataclass(frozen=True)
+class Leaving:
+    """A variant's quick copy, and the first operation of the network's graph where it differs.
+
+    mixing : what makes the outputs of this operation of the network's own; None where it has to run
+        anew.
+    """
+
+    module: Quick
+    start: fx.Node
+    mixing: nn.Module | None
+
+
 class Together:
     """Variants of a network as one function: images (b, c, h, w) → the logits of each, in order.
 
@@ -133,32 +147,39 @@ class Together:
         self._numbers, self._between = numbers, between
         module = evaluating(module)
         self._traced = symbolic(module)
-        self._module = ready(module, self._traced, numbers, hasten=True)
-        self._graph = self._module.graph
-        self._written = {n for n in self._graph.nodes if written_into(self._module, n)}
-        self._variants: list[fx.GraphModule] = []
+        self.network = ready(module, self._traced, numbers, hasten=True)
+        nodes = self.network.graph.nodes
+        #: Values that somebody who reads them may write into.
+        self.written = {node for node in nodes if written_into(self.network, node)}
+        self._variants: list[Quick] = []
         self._starting: dict[fx.Node, list[int]] = defaultdict(list)
         #: By variant: what makes its first changed layer's outputs of the network's own.
         self._mixing: dict[int, nn.Module] = {}
-        self._calls = Counter(str(n.target) for n in self._graph.nodes if n.op == "call_module")
+        self._calls = Counter(str(n.target) for n in nodes if n.op == "call_module")
         for one in variants:
             self.add(one)
 
     def add(self, variant: nn.Module | Variant) -> None:
         """One variant more. What it shares with the network is held once; it may be let go of."""
+        one = self.leaving(variant)
+        if one.mixing is not None:
+            self._mixing[len(self)] = one.mixing
+        self._starting[one.start].append(len(self))
+        self._variants.append(one.module)
+
+    def leaving(self, variant: nn.Module | Variant) -> Leaving:
+        """Where a variant goes its own way; it does not become one of those that run together."""
         module, merged = variant, {}
         if not isinstance(variant, nn.Module):
             module, merged = variant.module, variant.merged
-        quick = ready(evaluating(module), self._traced, self._numbers, like=self._module)
-        start = first_change(self._graph, self._module, quick)
-        place, name = len(self), str(start.target)
+        quick = ready(evaluating(module), self._traced, self._numbers, like=self.network)
+        start = first_change(self.network.graph, self.network, quick)
+        name, layer = str(start.target), None
         if start.op == "call_module" and name in merged and self._calls[name] == 1:
-            pair = (one.get_submodule(name) for one in (self._module, quick))
+            pair = (one.get_submodule(name) for one in (self.network, quick))
             if (layer := mixing(*pair, merged[name])) is not None:
-                self._mixing[place] = layer
                 quick.set_submodule(name, nn.Identity())  # nobody calls it any more
-        self._starting[start].append(place)
-        self._variants.append(quick)
+        return Leaving(quick, start, layer)
 
     def __len__(self) -> int:
         return len(self._variants)
@@ -177,7 +198,7 @@ class Together:
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> list[Tensor]:
         common = _Common(self)
-        common.run(prepared_images(images.to(device_of(self._module)), self._numbers))
+        common.run(prepared_images(images.to(device_of(self.network)), self._numbers))
         return [common.told[place].float() for place in range(len(self))]
 
 
@@ -185,7 +206,7 @@ class _Common(fx.Interpreter):
     """The network itself, as far as anybody shares it; each variant leaves where it differs."""
 
     def __init__(self, of: Together) -> None:
-        super().__init__(of._module, graph=of._graph)
+        super().__init__(of.network)
         self.of = of
         self.told: dict[int, Tensor] = {}
         self._passed: list[fx.Node] = []
@@ -211,7 +232,7 @@ class _Common(fx.Interpreter):
         known = dict(more or {})
         for one in self._passed:
             value = self.env.get(one)
-            known[one] = copied(value) if one in self.of._written else value
+            known[one] = copied(value) if one in self.of.written else value
         alone = fx.Interpreter(self.of._variants[place], graph=self.graph)
         self.told[place] = alone.run(initial_env=known)
 
