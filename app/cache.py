@@ -32,6 +32,7 @@ from core.measures import KEEPS, kept_count
 from core.projection import RULES
 from core.recipe import plain
 from core.regression import Refit
+from core.replay import Replay
 from core.unexplained import Unexplained, unexplained
 
 #: Seconds that heavy work in the background leaves to the page to be drawn.
@@ -276,17 +277,30 @@ def images(name: str, folder: str | None, split: str = "test") -> core.ImageSet:
     return core.images(name, split, folder or os.environ.get(data.FOLDER_VARIABLE))
 
 
+@lru_cache(maxsize=1)
+def replay(network: torch.nn.Module, of: core.ImageSet) -> Replay:
+    """What variants of a network have in common on a set of images: 256 MB of it at most."""
+    return Replay(network, of)
+
+
 @lru_cache(maxsize=16)
-def tally(module: torch.nn.Module, of: core.ImageSet) -> jobs.Tally:
-    """The shared count of a network's right answers on a set of images, by identity of both."""
-    return jobs.Tally(module, of)
+def tally(
+    made: torch.nn.Module | core.Compressed, of: core.ImageSet, network: torch.nn.Module
+) -> jobs.Tally:
+    """The shared count of a network's right answers on a set of images, by identity of all.
+
+    made : the network itself or a smaller one made of it; for workers, the quick copy takes a
+        moment.
+    """
+    module = made if isinstance(made, torch.nn.Module) else made.module
+    return jobs.Tally(module, of, replay(network, of).counter(made))
 
 
 def clear() -> None:
     """Forget everything, for tests."""
     st.cache_resource.clear()
     st.cache_data.clear()
-    for cached in (step, recorded, bench, budgeted, images, tally):
+    for cached in (step, recorded, bench, budgeted, images, replay, tally):
         cached.cache_clear()
     _compressed.clear()
 

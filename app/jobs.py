@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 
@@ -216,9 +217,18 @@ class Tally:
     and a run that was cancelled goes on where it stopped.
     """
 
-    def __init__(self, module: torch.nn.Module, images: ImageSet) -> None:
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        images: ImageSet,
+        count: Callable[[int, int], int] | None = None,
+    ) -> None:
+        """`count` : (start, stop) → how many of those images are named right, if there is a
+        quicker way to know than to run the network (`core.replay`).
+        """
         self.module = module
         self.images = images
+        self._count = count or partial(count_right, module, images)
         self.counted = (0, 0)  # right ones and all, replaced as one: a page never waits to read
         self._lock = threading.Lock()
 
@@ -243,7 +253,7 @@ class Tally:
                 between()
                 correct, total = self.counted
                 stop = min(until, total + BATCH)
-                correct += count_right(self.module, self.images, total, stop)
+                correct += self._count(total, stop)
                 self.counted = (correct, stop)
 
 

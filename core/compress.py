@@ -17,7 +17,7 @@ from core import blocks, portable, rounds, surgery
 from core.cost import channel_features, pairwise, to_centres, with_bias
 from core.cover import Consumer, cover, explained
 from core.data import ImageSet
-from core.groups import CONSUMES, DependencyGraph
+from core.groups import CONSUMES, PRODUCES, DependencyGraph
 from core.importance import IMPORTANCES, State, partly_known, scores
 from core.measures import KEEPS, Measures, mass, measures
 from core.prepared import Prepared
@@ -66,6 +66,18 @@ class Compressed:
     def plans(self) -> dict[int, TransportPlan]:
         """The transport plan of each group; empty for `select`, which moves nothing."""
         return {index: step.plan for index, step in self.steps.items() if step.plan is not None}
+
+    @property
+    def merged(self) -> dict[str, Tensor]:
+        """By layer: the matrix (m, n) that its outputs were merged with (`core.mixing`)."""
+        found = {}
+        for index, step in self.steps.items():
+            for coupling in self.graph.groups[index].of(PRODUCES) if self.graph else ():
+                layer = self.graph.layers.get(coupling.layer)
+                whole = coupling.count == len(step.projection.merge.T) and coupling.start == 0
+                if layer is not None and coupling.tensor == layer.weight and whole:
+                    found[layer.name] = step.projection.merge
+        return found
 
     @property
     def kept(self) -> dict[int, Tensor]:

@@ -108,7 +108,7 @@ class Bench:
 
     def together(self, recipes: Iterable[Recipe], numbers: str = "float32") -> list[Accuracy]:
         """The accuracy under each recipe; what comes before the first change runs once."""
-        smaller = (self.small(one).module for one in recipes)  # one at a time is in memory
+        smaller = (self.small(one) for one in recipes)  # one at a time is in memory
         return accuracies(self.module, smaller, self.tested, self.limit, numbers=numbers)
 
     def compressed(self, recipe: Recipe) -> tuple[Compressed, Accuracy, float]:

@@ -7,8 +7,10 @@ run as quick copies (`core.ready`); what they have in common is in memory once.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, fx, nn
@@ -17,7 +19,18 @@ from core.data import ImageSet
 from core.errors import DataError
 from core.evaluate import Accuracy, check_classes, device_of, evaluating
 from core.graph import symbolic
-from core.ready import prepared_images, ready
+from core.mixing import mixing
+from core.ready import Quick, alike, prepared_images, ready, written_into
+
+
+class Variant(Protocol):
+    """A smaller network, and by layer the matrix (m, n) that its outputs were merged with."""
+
+    module: nn.Module
+
+    @property
+    def merged(self) -> Mapping[str, Tensor]: ...
+
 
 #: Images that go through the networks at once.
 BATCH = 100
@@ -25,7 +38,7 @@ BATCH = 100
 
 def accuracies(
     module: nn.Module,
-    variants: Iterable[nn.Module],
+    variants: Iterable[nn.Module | Variant],
     images: ImageSet,
     limit: int | None = None,
     batch: int = BATCH,
@@ -37,7 +50,8 @@ def accuracies(
     Parameters
     ----------
     module : the network they come from; it is not changed.
-    variants : results of `core.compress` for it, or the network itself; taken one by one.
+    variants : results of `core.compress` for it, their modules, or the network itself; taken one by
+        one. Of results more can be shared than of modules (`core.mixing`).
     between : told before each batch how many images are done; what it raises ends the counting.
     numbers : in which numbers the networks run, a key of `core.ready.NUMBERS`.
 
@@ -103,6 +117,19 @@ def running(
         yield stop, list(right)
 
 
+@dataclass(frozen=True)
+class Leaving:
+    """A variant's quick copy, and the first operation of the network's graph where it differs.
+
+    mixing : what makes the outputs of this operation of the network's own; None where it has to run
+        anew.
+    """
+
+    module: Quick
+    start: fx.Node
+    mixing: nn.Module | None
+
+
 class Together:
     """Variants of a network as one function: images (b, c, h, w) → the logits of each, in order.
 
@@ -113,25 +140,46 @@ class Together:
     def __init__(
         self,
         module: nn.Module,
-        variants: Iterable[nn.Module] = (),
+        variants: Iterable[nn.Module | Variant] = (),
         numbers: str = "float32",
         between: Callable[[], None] = lambda: None,
     ) -> None:
         self._numbers, self._between = numbers, between
         module = evaluating(module)
         self._traced = symbolic(module)
-        self._module = ready(module, self._traced, numbers)
-        self._graph = self._module.graph
-        self._variants: list[fx.GraphModule] = []
+        self.network = ready(module, self._traced, numbers, hasten=True)
+        nodes = self.network.graph.nodes
+        #: Values that somebody who reads them may write into.
+        self.written = {node for node in nodes if written_into(self.network, node)}
+        self._variants: list[Quick] = []
         self._starting: dict[fx.Node, list[int]] = defaultdict(list)
+        #: By variant: what makes its first changed layer's outputs of the network's own.
+        self._mixing: dict[int, nn.Module] = {}
+        self._calls = Counter(str(n.target) for n in nodes if n.op == "call_module")
         for one in variants:
             self.add(one)
 
-    def add(self, variant: nn.Module) -> None:
+    def add(self, variant: nn.Module | Variant) -> None:
         """One variant more. What it shares with the network is held once; it may be let go of."""
-        quick = ready(evaluating(variant), self._traced, self._numbers, self._module)
-        self._starting[first_change(self._graph, self._module, quick)].append(len(self))
-        self._variants.append(quick)
+        one = self.leaving(variant)
+        if one.mixing is not None:
+            self._mixing[len(self)] = one.mixing
+        self._starting[one.start].append(len(self))
+        self._variants.append(one.module)
+
+    def leaving(self, variant: nn.Module | Variant) -> Leaving:
+        """Where a variant goes its own way; it does not become one of those that run together."""
+        module, merged = variant, {}
+        if not isinstance(variant, nn.Module):
+            module, merged = variant.module, variant.merged
+        quick = ready(evaluating(module), self._traced, self._numbers, like=self.network)
+        start = first_change(self.network.graph, self.network, quick)
+        name, layer = str(start.target), None
+        if start.op == "call_module" and name in merged and self._calls[name] == 1:
+            pair = (one.get_submodule(name) for one in (self.network, quick))
+            if (layer := mixing(*pair, merged[name])) is not None:
+                quick.set_submodule(name, nn.Identity())  # nobody calls it any more
+        return Leaving(quick, start, layer)
 
     def __len__(self) -> int:
         return len(self._variants)
@@ -142,40 +190,51 @@ class Together:
         found = {place: node.name for node, places in self._starting.items() for place in places}
         return [found[place] for place in range(len(found))]
 
+    @property
+    def mixed(self) -> list[bool]:
+        """Of which variants the first changed layer mixes what the network's own puts out."""
+        return [place in self._mixing for place in range(len(self))]
+
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> list[Tensor]:
-        common = _Common(self._module, self._graph, self._variants, self._starting, self._between)
-        common.run(prepared_images(images.to(device_of(self._module)), self._numbers))
-        return [common.told[place].float() for place in range(len(self._variants))]
+        common = _Common(self)
+        common.run(prepared_images(images.to(device_of(self.network)), self._numbers))
+        return [common.told[place].float() for place in range(len(self))]
 
 
 class _Common(fx.Interpreter):
     """The network itself, as far as anybody shares it; each variant leaves where it differs."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        graph: fx.Graph,
-        variants: Sequence[nn.Module],
-        starting: Mapping[fx.Node, list[int]],
-        between: Callable[[], None],
-    ) -> None:
-        super().__init__(module, graph=graph)
-        self.variants, self.starting, self.between = variants, starting, between
+    def __init__(self, of: Together) -> None:
+        super().__init__(of.network)
+        self.of = of
         self.told: dict[int, Tensor] = {}
         self._passed: list[fx.Node] = []
 
     def run_node(self, node: fx.Node):
-        for place in self.starting.get(node, ()):
-            self.between()
-            # Copies: what follows may write into its inputs. What nobody needs any more is None.
-            known = {one: copied(self.env.get(one)) for one in self._passed}
-            alone = fx.Interpreter(self.variants[place], graph=self.graph)
-            self.told[place] = alone.run(initial_env=known)
-        self._passed.append(node)
-        if len(self.told) == len(self.variants):
+        leaving = self.of._starting.get(node, ())
+        mixed = [place for place in leaving if place in self.of._mixing]
+        for place in leaving:
+            if place not in mixed:
+                self._alone(place)
+        if len(self.told) == len(self.of):
             return None  # all are on their own: nobody needs the rest
-        return super().run_node(node)
+        value = super().run_node(node)
+        for place in mixed:
+            self._alone(place, {node: self.of._mixing[place](value)})
+        self._passed.append(node)
+        return value
+
+    def _alone(self, place: int, more: Mapping[fx.Node, Tensor] | None = None) -> None:
+        """Run a variant from here to its end; `more` is what it knows besides what has passed."""
+        self.of._between()
+        # Copies, if what follows may write into them. What nobody needs any more is None.
+        known = dict(more or {})
+        for one in self._passed:
+            value = self.env.get(one)
+            known[one] = copied(value) if one in self.of.written else value
+        alone = fx.Interpreter(self.of._variants[place], graph=self.graph)
+        self.told[place] = alone.run(initial_env=known)
 
 
 def copied(value):
@@ -190,11 +249,11 @@ def first_change(graph: fx.Graph, module: nn.Module, variant: nn.Module) -> fx.N
             before, after = (dict([*p.named_parameters(), *p.named_buffers()]) for p in pair)
             if before.keys() != after.keys():
                 return node
-            if not all(torch.equal(before[key], after[key]) for key in before):
+            if not all(alike(before[key], after[key]) for key in before):
                 return node
         elif node.op == "get_attr":
             home, _, name = node.target.rpartition(".")
             pair = (getattr(one.get_submodule(home), name) for one in (module, variant))
-            if not torch.equal(*pair):
+            if not alike(*pair):
                 return node
     return node

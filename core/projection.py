@@ -44,6 +44,8 @@ class Projection:
     def selects(self) -> bool:
         """Whether nothing is merged: both matrices only choose channels."""
         merge = self.merge
+        if int(merge.count_nonzero()) != len(merge):
+            return False  # soon known of most that merge
         return bool(
             ((merge == 0) | (merge == 1)).all()
             and (merge.sum(1) == 1).all()

@@ -107,6 +107,9 @@ def _shrunk(
     smaller = dict(state)
     held: dict[tuple[str, int], list[tuple[Coupling, Tensor]]] = defaultdict(list)
     for group, projection in pairs:
+        # Which channels stay, where none is merged: they are taken, bit for bit, not multiplied.
+        merge = projection.merge
+        taken = merge.argmax(1) if not merge.is_meta and projection.selects else None
         # A folded scale, a slope or a gate multiplies channels: it takes their mean.
         sums = projection.merge.sum(1, keepdim=True)
         mean = torch.where(sums.abs() > 1e-12, projection.merge / sums, projection.merge)
@@ -119,7 +122,8 @@ def _shrunk(
                 matrix = mean if coupling.scales else projection.merge
             part = stretch(group, projection, coupling)
             columns = slice(coupling.first, coupling.first + coupling.count)
-            held[coupling.tensor, coupling.axis].append((coupling, matrix[part, columns]))
+            told = matrix[part, columns] if taken is None else taken[part] - coupling.first
+            held[coupling.tensor, coupling.axis].append((coupling, told))
     for (name, _), stretches in held.items():
         smaller[name] = contract(smaller[name], stretches)
     for name, repair in repairs.items():
@@ -134,15 +138,23 @@ def _shrunk(
 
 
 def contract(tensor: Tensor, stretches: Iterable[tuple[Coupling, Tensor]]) -> Tensor:
-    """Replace stretches of one axis of `tensor`, each by its matrix (m, count) times it."""
+    """Replace stretches of one axis of `tensor`, each by its matrix (m, count) times it.
+
+    In the place of a matrix that only selects stand the (m,) entries that it takes.
+    """
     stretches = sorted(stretches, key=lambda one: one[0].start)
     axis, parts = stretches[0][0].axis, stretches[0][0].parts
     moved = side_by_side(tensor, axis, parts)
     pieces, done = [], 0
     for coupling, matrix in stretches:
-        rows = moved[coupling.start : coupling.stop].reshape(coupling.count, -1).double()
+        rows = moved[coupling.start : coupling.stop].reshape(coupling.count, -1)
+        matrix = matrix.to(rows.device)
+        if matrix.dim() == 1:
+            mixed = rows.index_select(0, matrix)
+        else:
+            mixed = (matrix @ rows.double()).to(tensor.dtype)
         # (m, count) @ (count, repeat·rest) -> (m·repeat, rest)
-        mixed = (matrix.to(rows.device) @ rows).reshape(-1, *moved.shape[1:]).to(tensor.dtype)
+        mixed = mixed.reshape(-1, *moved.shape[1:])
         pieces += [moved[done : coupling.start], mixed]
         done = coupling.stop
     return _back(torch.cat([*pieces, moved[done:]]), axis, parts).contiguous()
@@ -270,12 +282,18 @@ def replica(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     for name, old in module.named_buffers():
         if name in tensors:
             known[id(old)] = tensors[name]
+    return unhooked(module, known).eval()
+
+
+def unhooked(module: nn.Module, known: dict[int, object]) -> nn.Module:
+    """A copy of `module` without hooks. `known`: what stands for which of its objects, by id."""
+    known = dict(known)
     for part in module.modules():
         for name in HOOKS:
             hooks = part.__dict__.get(name)
             if hooks is not None:
                 known[id(hooks)] = type(hooks)()
-    return copy.deepcopy(module, known).eval()
+    return copy.deepcopy(module, known)
 
 
 def emptied(module: nn.Module, device: str = "meta") -> dict[str, Tensor]:

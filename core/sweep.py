@@ -237,11 +237,11 @@ def count(
     places: dict[str, int] = {}  # a network's hash → its place among those that are counted
     mine: list[int] = []
     for made, recipe in enumerate(recipes, 1):
-        module = bench.module if recipe == DENSE else bench.small(recipe).module
-        told = state_hash(module)
+        small = None if recipe == DENSE else bench.small(recipe)
+        told = state_hash(small.module if small else bench.module)
         if told not in places:
             places[told] = len(together)
-            together.add(module)
+            together.add(small or bench.module)
         mine.append(places[told])
         yield Step(made)
         between()

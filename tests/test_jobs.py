@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import core
-from app import jobs
+from app import cache, jobs
 from core.errors import DataError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -312,3 +312,19 @@ def test_a_cancelled_job_is_stopping_until_its_worker_has_put_its_work_down():
     queued = jobs.Job(work)
     queued.cancel()
     assert not queued.stopping, "nobody was at it yet"
+
+
+def test_the_pages_counts_are_the_librarys_and_share_the_beginning():
+    cache.clear()
+    loaded, digits = cache.network("vgg11_bn-digits"), core.images("digits")
+    for sparsity in (0.3, 0.6):
+        for rule in ("select", "released"):
+            recipe = core.Recipe(groups=(0,), sparsity=sparsity, rule=rule)
+            made = cache.compressed(loaded, recipe)
+            tally = cache.tally(made, digits, loaded.module)
+            for until in (50, 100, 250):
+                tally.advance(until)
+            assert tally.accuracy == core.accuracy(made.module, digits, limit=250)
+    shared = cache.replay(loaded.module, digits)
+    assert shared.missed == 4 and shared.found == 12  # 50, 100, 200 and 250, by four networks
+    cache.clear()

@@ -78,5 +78,39 @@ def test_equal_tensors_are_held_once():
     assert {name.rpartition(".")[0] for name in own} == changed
 
 
+class Hasty(nn.Module):
+    """ReLUs that may run behind poolings, and some that must not: somebody else reads them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.relu, self.pool = nn.ReLU(), nn.MaxPool2d(2)
+        self.padded = nn.MaxPool2d(3, 2, padding=1)
+
+    def forward(self, x):
+        a = self.pool(self.relu(self.first(x)))  # may be turned round
+        b = self.second(a)
+        c = self.relu(b)
+        d = self.pool(c) + self.padded(self.relu(self.second(a)))
+        return d.sum((2, 3)) + c.mean((2, 3)) + b.mean((2, 3)) + nn.functional.relu(x).mean()
+
+
+@torch.inference_mode()
+def test_hastening_changes_no_output_and_no_input():
+    torch.manual_seed(0)
+    net = Hasty().eval()
+    slow, fast = (ready(net, symbolic(net), hasten=one) for one in (False, True))
+    pixels = torch.randn(6, 3, 8, 8)
+    held = pixels.clone()
+    given = prepared_images(pixels, "float32")
+    torch.testing.assert_close(fast(given), slow(given), rtol=0, atol=1e-6)
+    torch.testing.assert_close(fast(given), net(pixels))
+    assert torch.equal(pixels, held)
+    names = [[str(node.name) for node in one.graph.nodes] for one in (slow, fast)]
+    assert sorted(names[0]) == sorted(names[1]) and names[0] != names[1]
+    assert names[1].index("pool") < names[1].index("relu")
+    assert names[1].index("relu_1") < names[1].index("pool_1")  # others read it
+
+
 def test_whether_bfloat16_is_quick_is_a_plain_answer():
     assert has_bfloat16() in (True, False)

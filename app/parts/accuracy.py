@@ -87,13 +87,13 @@ def start(page: Page) -> jobs.Job:
         # A slider on its way passes many values: the pictures come first, then the counting.
         job.hold()
         job.report(0.0, page.say("accuracy.multiplying"))
-        modules = {"dense": loaded.module}
+        made = {"dense": loaded.module}
         for name, recipe in (("pruned", choice.pruning), ("fused", choice.recipe)):
-            modules[name] = cache.compressed(loaded, recipe, folder).module
+            made[name] = cache.compressed(loaded, recipe, folder)
             job.hold()
         job.report(0.0, page.say("accuracy.reading"))
         images = cache.images(wanted, folder)
-        return {name: cache.tally(module, images) for name, module in modules.items()}
+        return {name: cache.tally(one, images, loaded.module) for name, one in made.items()}
 
     return jobs.measuring(tallies, page.say).start()
 

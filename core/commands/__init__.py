@@ -11,7 +11,14 @@ from __future__ import annotations
 from types import ModuleType
 
 from core.commands import (
-    ablation, divergence, fine_tune, fuse, landscape, latency, reproduce, sweep,
+    ablation,
+    divergence,
+    fine_tune,
+    fuse,
+    landscape,
+    latency,
+    reproduce,
+    sweep,
 )  # fmt: skip
 
 #: name → module; a command is a line here.
