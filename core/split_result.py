@@ -56,7 +56,7 @@ class Stage:
     accuracy : on the test images, counted once, after the stage. It chooses nothing.
     losses : the mean training loss of each epoch.
     beside : for `fuse`, what else becomes of the same networks: `average` of their weights channel
-        by channel without transport (missing where their widths differ), and their `ensemble`.
+        by channel without transport, and their `ensemble`.
     weights : the SHA-256 of the network after it (`core.shape.state_hash`).
     """
 

@@ -148,6 +148,10 @@ class Splits:
             for place, indices in enumerate(self.parts(images.labels))
         )
 
+    def reseeded(self, seed: int) -> Splits:
+        """The same kind of split, drawn with another seed."""
+        return dataclasses.replace(self, seed=seed)
+
     def as_dict(self) -> dict:
         """Plain values, as JSON keeps them."""
         return dataclasses.asdict(self)
