@@ -131,14 +131,24 @@ def read_file(file: Path) -> Result | None:
     DataError
         If it can't be read.
     """
+    held = json_of(file)
+    return None if held is None else Result.from_dict(held)
+
+
+def json_of(file: Path) -> dict | None:
+    """What a JSON file holds; None if there is no such file.
+
+    Raises
+    ------
+    DataError
+        If it can't be read.
+    """
     try:
-        return Result.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise DataError(f"{file} can't be read ({error}). Name another folder.") from error
-    except DataError as error:
-        raise DataError(f"{file}: {error}") from error
+        raise DataError(f"{file} can't be read ({error}). Name another one.") from error
 
 
 def write_result(folder: Path, result: Result) -> None:

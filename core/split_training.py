@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import os
 import queue
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from core import provenance, split_store
-from core.data import data_folder
+from core.data import ImageSet, data_folder
 from core.errors import RecipeError
 from core.split_methods import Placed, in_order, timelines
 from core.split_plan import Plan
@@ -111,57 +110,33 @@ def run(
     RecipeError, DataError, WeightsError, ClusterError, …
         What is wrong, in a sentence; what is done stays done.
     """
-    yield from _run(
-        plan, folder, images, workers, threads, scheduler, command, _ways_of(plan, images)
-    )
+    folder, images = Path(folder), absolute(images)
+    training, testing = images_of(plan.network, images)
+    plan.splits.parts(training.labels)  # before the work, not after it: whether it can be split
+    ways = {seed: timelines(plan, seed, training, testing) for seed in plan.seeds}
+    tasks = {
+        placed.task.key: (seed, placed)
+        for seed, of_seed in ways.items()
+        for placed in in_order(of_seed)
+    }
+    before = split_store.read(folder)
+    noted = runs_noted(before if before and before.plan.key == plan.key else None, command)
 
+    def write(who: Staff) -> bool:
+        nonlocal before
+        runs = (_known(plan, seed, ways[seed], folder / STAGES, training) for seed in plan.seeds)
+        found = Result(
+            plan, testing.title, len(testing.classes), tuple(filter(None, runs)), who.as_dict(),
+            noted,
+        )  # fmt: skip
+        if before and (before.plan, before.runs) == (plan, found.runs):
+            return False
+        split_store.write_result(folder, found)
+        before = found
+        return True
 
-def _run(plan, folder, images, workers, threads, scheduler, command, ways) -> Iterator[Event]:
-    folder = Path(folder)
-    testing = images_of(plan.network, _absolute(images))[1]
-    busy = f"Another run is at work in {folder}. Wait for it, or name another folder."
-    with locked(folder / RESULT, ".run", 0, busy):
-        if scheduler:
-            from core.split_cluster import hired  # it needs Dask
-
-            who, hands = hired(scheduler, folder / STAGES, _absolute(images), threads)
-        else:
-            who = staff(len(plan.splits), workers, threads)
-            kind = Here if who.kind == "here" else Process
-            make = partial(kind, folder / STAGES, _absolute(images), who.threads)
-            hands = [make() for _ in range(who.count)]
-        before = split_store.read(folder)
-        noted = list(before.provenance) if before and before.plan.key == plan.key else []
-        noted += [one for one in [provenance.this_run(command)] if one not in noted]
-        tasks = {
-            placed.task.key: (seed, placed)
-            for seed, of_seed in ways.items()
-            for placed in in_order(of_seed)
-        }
-
-        def write() -> bool:
-            """Write the result if there is more to tell; whether there was."""
-            nonlocal before
-            runs = tuple(
-                one
-                for seed in plan.seeds
-                if (one := _known(plan, seed, ways[seed], folder, images))
-            )
-            found = Result(
-                plan, testing.title, len(testing.classes), runs, who.as_dict(), tuple(noted)
-            )
-            more = before is None or (before.plan, before.runs) != (found.plan, found.runs)
-            if more:
-                split_store.write_result(folder, found)
-                before = found
-            return more
-
-        for event in _worked(tasks, hands, folder / STAGES):
-            yield event
-            if event.what == "done" and write():
-                yield Event("written", event.share, f"wrote {folder / RESULT}")
-        write()
-        yield Event("written", 1.0, f"wrote {folder / RESULT}")
+    who = staff(len(plan.splits), workers, threads)
+    yield from worked(tasks, folder, images, who, scheduler, write)
 
 
 def result_of(plan: Plan, folder: Path) -> Result | None:
@@ -176,27 +151,29 @@ def result_of(plan: Plan, folder: Path) -> Result | None:
     return found if found is not None and found.plan == plan else None
 
 
-def _absolute(images: str | None) -> str | None:
+def absolute(images: str | None) -> str | None:
+    """The folder of images by a name that holds in any process."""
     return str(data_folder(images)) if images else None
 
 
-def _ways_of(plan: Plan, images: str | None) -> dict[int, dict[str, list[Placed]]]:
-    training, testing = images_of(plan.network, _absolute(images))
-    plan.splits.parts(training.labels)  # before the work, not after it: whether it can be split
-    return {seed: timelines(plan, seed, training, testing) for seed in plan.seeds}
+def runs_noted(before: Result | None, command: str) -> tuple[Mapping, ...]:
+    """What is told of the runs that results come from, with this one; the same only once."""
+    noted = list(before.provenance) if before else []
+    now = provenance.this_run(command)
+    return tuple(noted if now in noted else [*noted, now])
 
 
-def _known(plan: Plan, seed: int, ways: Mapping[str, list[Placed]], folder: Path, images) -> Run:
+def _known(
+    plan: Plan, seed: int, ways: Mapping[str, list[Placed]], stages: Path, training: ImageSet
+) -> Run | None:
     """What is done of a run; None as long as no method is."""
     found = {}
     for method, way in ways.items():
-        told = [split_store.told(folder / STAGES, placed.task.key) for placed in way]
+        told = [split_store.told(stages, placed.task.key) for placed in way]
         if all(told):
-            stages = map(stage, way, told)
-            found[method] = Timeline(method, tuple(stages))
+            found[method] = Timeline(method, tuple(map(stage, way, told)))
     if not found:
         return None
-    training = images_of(plan.network, _absolute(images))[0]
     return Run(seed, plan.splits.reseeded(seed).written(training), found)
 
 
@@ -217,6 +194,39 @@ def stage(placed: Placed, told: Mapping) -> Stage:
             )
         }
     )  # fmt: skip
+
+
+def worked(
+    tasks: Mapping[str, tuple[int, Placed]],
+    folder: Path,
+    images: str | None,
+    who: Staff,
+    scheduler: str | None,
+    write: Callable[[Staff], bool],
+) -> Iterator[Event]:
+    """Have tasks done in a folder by those who are to do it, telling what happens.
+
+    Parameters
+    ----------
+    tasks : by key, each with the seed of its run; those earlier are begun earlier.
+    write : writes the result if there is more to tell, and says whether there was.
+    """
+    busy = f"Another run is at work in {folder}. Wait for it, or name another folder."
+    with locked(folder / RESULT, ".run", 0, busy):
+        stages = folder / STAGES
+        if scheduler:
+            from core.split_cluster import hired  # it needs Dask
+
+            who, hands = hired(scheduler, stages, images, who)
+        else:
+            make = Here if who.kind == "here" else Process
+            hands = [make(stages, images, who.threads) for _ in range(who.count)]
+        if write(who):
+            yield Event("written", 0.0, f"wrote what {folder} holds already")
+        for event in _worked(tasks, hands, stages):
+            yield event
+            if event.what == "done" and write(who):
+                yield Event("written", event.share, f"wrote what is known to {folder}")
 
 
 def _worked(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from core.commands import ablation, divergence, fine_tune, landscape, reproduce, sweep
+from core.commands import ablation, divergence, fine_tune, landscape, reproduce, splits, sweep
 
 #: name → module; a command is a line here.
 COMMANDS: dict[str, ModuleType] = {
@@ -19,5 +19,6 @@ COMMANDS: dict[str, ModuleType] = {
     "fine-tune": fine_tune,
     "landscape": landscape,
     "reproduce": reproduce,
+    "splits": splits,
     "sweep": sweep,
 }
