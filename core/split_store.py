@@ -63,6 +63,21 @@ def network(stages: Path, name: str, key: str) -> nn.Module:
     return opened(name, known, zoo.read_state(stages / f"{key}.safetensors", REMOVE)).eval()
 
 
+def tensors(stages: Path, key: str) -> bytes:
+    """The network of a task that is done, as `packed` has it.
+
+    Raises
+    ------
+    DataError
+        If it can't be read.
+    """
+    file = stages / f"{key}.safetensors"
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file} can't be read ({error}). {REMOVE}") from error
+
+
 def packed(module: nn.Module) -> bytes:
     """A network's tensors as a safetensors file."""
     return safetensors.torch.save({key: t.contiguous() for key, t in tensors_of(module).items()})

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -80,6 +82,7 @@ class Process:
         self.about = {"stages": str(stages.absolute()), "images": images, "threads": count}
         self._process: subprocess.Popen | None = None
         self._stopped = threading.Event()
+        self._changing = threading.Lock()
 
     @property
     def pid(self) -> int | None:
@@ -118,37 +121,47 @@ class Process:
                     return None
         except (BrokenPipeError, json.JSONDecodeError):
             pass  # it died between or in the middle of lines
-        self._process = None
-        return process.wait()
+        with self._changing:
+            self._process = None
+        with process.stdout:
+            return process.wait()
 
     def _started(self) -> subprocess.Popen:
-        if self._stopped.is_set():
-            raise Cancelled("The run was stopped.")
-        if self._process is None:
-            path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "core.split_worker"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
-                env=os.environ | {
-                    "PYTHONPATH": path, "OMP_NUM_THREADS": str(self.about["threads"]),
-                },
-            )  # fmt: skip
-        return self._process
+        with self._changing:
+            if self._stopped.is_set():
+                raise Cancelled("The run was stopped.")
+            if self._process is None:
+                path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+                more = {"PYTHONPATH": path, "OMP_NUM_THREADS": str(self.about["threads"])}
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "core.split_worker"],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
+                    env=os.environ | more,
+                )  # fmt: skip
+            return self._process
 
     def stop(self) -> None:
-        self._stopped.set()
-        if process := self._process:
-            process.kill()
-            process.wait()
-            process.stdout.close()
-            process.stdin.close()
+        with self._changing:
+            self._stopped.set()
+            if self._process:
+                self._process.kill()
+                self._process.wait()
 
 
 def serve() -> None:
     """The other end of `Process`: a task a line on standard input, what becomes of it on output.
 
-    It ends with its input, or when nobody reads its output any more.
+    It ends at once when its input does: whoever asked has died, and another run may begin.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asked is told, and ends this process
+    asked: queue.SimpleQueue = queue.SimpleQueue()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            asked.put(json.loads(line))
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what else is printed is no message
 
@@ -159,14 +172,12 @@ def serve() -> None:
     def report(line: str, share: float) -> None:
         say(line=line, share=share)
 
-    for line in sys.stdin:
-        asked = json.loads(line)
+    while True:
+        told = asked.get()
         try:
-            with threads(asked["threads"]):
-                task = Task.from_dict(asked["task"])
-                split_store.do(task, Path(asked["stages"]), asked["images"], report)
-        except BrokenPipeError:
-            return
+            with threads(told["threads"]):
+                task = Task.from_dict(told["task"])
+                split_store.do(task, Path(told["stages"]), told["images"], report)
         except ExplorerError as error:
             say(error=type(error).__name__, text=str(error))
         except Exception:  # told in full to who asked, who raises it
