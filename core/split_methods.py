@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from core import zoo
 from core.data import ImageSet
 from core.graph import trace
 from core.measures import kept_count
+from core.recipe import Recipe
 from core.rounds import widths
 from core.split_plan import Plan
 from core.split_task import Task, initial
@@ -58,7 +60,7 @@ class Way:
         }  # fmt: skip
         self.splits = plan.splits.reseeded(seed)
         self.placed: list[Placed] = []
-        self._gone = gone(plan)
+        self._gone = gone(plan.network, plan.recipe, plan.steps)
 
     def train(self, part: int | None) -> int:
         """A new network, trained on a part of the images, or (None) on all."""
@@ -141,19 +143,19 @@ def paf(way: Way) -> list[Placed]:
     return way.placed
 
 
-def gone(plan: Plan) -> list[float]:
+@lru_cache
+def gone(network: str, recipe: Recipe, steps: int) -> tuple[float, ...]:
     """The share of the channels, of the groups that are pruned, that is gone after each step.
 
     The first entry, before any step, is 0.
     """
-    row = zoo.network(plan.network)
-    graph = trace(initial(plan.network, 0), row.input_shape)
+    graph = trace(initial(network, 0), zoo.network(network).input_shape)
     ways = []
-    for index, share in plan.recipe.sparsities(graph).items():
+    for index, share in recipe.sparsities(graph).items():
         full = graph.groups[index].width
-        ways.append([full, *widths(full, kept_count(full, share), plan.steps)])
+        ways.append([full, *widths(full, kept_count(full, share), steps)])
     left = [sum(step) for step in zip(*ways, strict=True)]
-    return [1 - now / left[0] for now in left]
+    return tuple(1 - now / left[0] for now in left)
 
 
 def in_order(ways: dict[str, list[Placed]]) -> list[Placed]:

@@ -23,6 +23,7 @@ SMALL = Plan(
     pruned_epochs=1, fused_epochs=1, recipe=Recipe(groups="all", sparsity=0.8),
     fusion=Fusion(samples=20), limit=100,
 )  # fmt: skip
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_the_methods_go_through_their_stages(few_images, tmp_path):
         crops=((2, 32),), steps=2, pruned_epochs=1, fused_epochs=1, fusion=Fusion(samples=20),
         seeds=(3,),
     )  # fmt: skip
-    found = to_the_end(plan, tmp_path, workers=1)
+    found = to_the_end(plan, tmp_path, workers=1, threads=1)
     (told,) = found.runs
     names = {
         method: [(stage.name, stage.network) for stage in one.stages]
@@ -130,15 +131,18 @@ def test_rules_that_look_at_images_see_those_of_the_part(few_images, tmp_path, r
     way = timelines(plan, 0, training, testing)["paf"]
     pruned = [one.task for one in way if one.name == "prune"]
     assert [one.part for one in pruned] == [0, 1]
-    assert to_the_end(plan, tmp_path, workers=1).runs[0].timelines["paf"].accuracy.total == 60
+    assert (
+        to_the_end(plan, tmp_path, workers=1, threads=1).runs[0].timelines["paf"].accuracy.total
+        == 60
+    )
 
 
 def test_a_run_that_is_stopped_anywhere_ends_with_the_same_networks(few_images, tmp_path):
     plan = SMALL.replace(splits=Splits("overlapping", 2, 0.5))
-    whole = to_the_end(plan, tmp_path / "whole", workers=1)
+    whole = to_the_end(plan, tmp_path / "whole", workers=1, threads=1)
     stops, begun = 0, []
     while stops < 100:
-        going = run(plan, tmp_path / "stopped", workers=1)
+        going = run(plan, tmp_path / "stopped", workers=1, threads=1)
         left = 5
         for event in going:
             if event.what == "waiting":
@@ -155,7 +159,7 @@ def test_a_run_that_is_stopped_anywhere_ends_with_the_same_networks(few_images, 
     assert stops > 6 and stopped.done
     assert len(begun) > len(set(begun)), "some task was stopped while it was at work"
     assert same_networks(whole, stopped)
-    again = list(run(plan, tmp_path / "stopped", workers=1))
+    again = list(run(plan, tmp_path / "stopped", workers=1, threads=1))
     assert not [event for event in again if event.what == "began"]
 
 
@@ -164,21 +168,23 @@ def test_an_error_in_a_task_is_raised_and_what_is_done_stays(few_images, tmp_pat
     hot = plan.replace(rate=9.9)
     with pytest.raises(WeightsError, match="no finite number any more in epoch") as caught:
         for _ in range(5):  # whichever rate is too large for it
-            list(run(hot, tmp_path, workers=1))
+            list(run(hot, tmp_path, workers=1, threads=1))
             hot = hot.replace(crops=((hot.epochs + 4, 32),))
     assert str(caught.value).endswith(".")
     with pytest.raises(DataError, match="Another run is at work"):
-        first = run(SMALL, tmp_path, workers=1)
+        first = run(SMALL, tmp_path, workers=1, threads=1)
         next(first)
-        next(run(SMALL, tmp_path, workers=1))
+        next(run(SMALL, tmp_path, workers=1, threads=1))
     first.close()
 
 
 def test_another_plan_in_the_folder_uses_what_it_shares(few_images, tmp_path):
     plan = SMALL.replace(splits=Splits("overlapping", 2, 0.5), crops=((1, 32),), methods=("fap",))
-    to_the_end(plan, tmp_path, workers=1)
+    to_the_end(plan, tmp_path, workers=1, threads=1)
     both = plan.replace(methods=("fap", "paf"))
-    begun = [event.line for event in run(both, tmp_path, workers=1) if event.what == "began"]
+    begun = [
+        event.line for event in run(both, tmp_path, workers=1, threads=1) if event.what == "began"
+    ]
     assert begun and not [line for line in begun if ", train:" in line]
     assert result_of(plan, tmp_path) is None and result_of(both, tmp_path).done
 
@@ -327,7 +333,7 @@ def test_what_is_no_result_is_a_sentence(tmp_path):
 
 OPTIONS = [
     "--overlapping", "2", "--share", "0.5", "--epochs", "1", "--pruned-epochs", "1",
-    "--fused-epochs", "1", "--workers", "1", "--fusion-samples", "20", "--sparsity", "0.6",
+    "--fused-epochs", "1", "--workers", "1", "--threads", "1", "--fusion-samples", "20", "--sparsity", "0.6",
 ]  # fmt: skip
 
 
@@ -350,6 +356,7 @@ def test_the_curve_over_shares(few_images, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(split_shares, "images_of", split_training.images_of)
     words = ["splits", "--out", str(tmp_path), "--curve", "2,4", "--epochs", "1", "--workers", "1"]
+    words += ["--threads", "1"]
     assert cli.main([*words, "--fused-epochs", "1", "--json", "--fusion-samples", "20"]) == 0
     told = json.loads(capsys.readouterr().out)
     found = split_shares.ShareCurve.from_dict(told)

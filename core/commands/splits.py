@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from core import split_shares, zoo
@@ -15,7 +17,7 @@ from core.output import Progress, table
 from core.recipe import CHOICES
 from core.split_plan import METHODS, NUMBERS, PRESETS, Plan
 from core.split_result import Result, Run
-from core.split_training import result_of
+from core.split_training import Event, result_of
 from core.split_training import run as run_plan
 from core.splits import KINDS, Splits
 
@@ -136,12 +138,18 @@ def run(chosen: argparse.Namespace, progress: Progress) -> Told:
     }  # fmt: skip
     if chosen.curve:
         return _curve(chosen, plan, about, progress)
-    for event in run_plan(plan, chosen.out, **about):
-        if event.line:
-            progress.say(f"{100 * event.share:3.0f} %  {event.line}", event.what == "report")
+    _follow(run_plan(plan, chosen.out, **about), progress)
     found = result_of(plan, chosen.out)
     text = "\n\n".join(text_of(found, one) for one in found.runs)
     return found.as_dict(), f"{text}\n\non {found.images}; {chosen.out / 'splits.json'}"
+
+
+def _follow(going: Iterator[Event], progress: Progress) -> None:
+    """Tell what happens until all is done; workers end if this is interrupted."""
+    with closing(going):
+        for event in going:
+            if event.line:
+                progress.say(f"{100 * event.share:3.0f} %  {event.line}", event.what == "report")
 
 
 def planned(chosen: argparse.Namespace) -> Plan:
@@ -212,9 +220,7 @@ def text_of(found: Result, run: Run) -> str:
 
 
 def _curve(chosen, plan: Plan, about: dict, progress: Progress) -> Told:
-    for event in split_shares.run(plan, chosen.curve, chosen.out, **about):
-        if event.line:
-            progress.say(f"{100 * event.share:3.0f} %  {event.line}", event.what == "report")
+    _follow(split_shares.run(plan, chosen.curve, chosen.out, **about), progress)
     found = split_shares.curve_of(plan, chosen.curve, chosen.out)
     rows = [("seed", "share", "best part", "fused", "fused, fine-tuned", "part 1, fine-tuned")]
     rows += [
