@@ -164,16 +164,27 @@ def test_a_run_that_is_stopped_anywhere_ends_with_the_same_networks(few_images, 
 
 
 def test_an_error_in_a_task_is_raised_and_what_is_done_stays(few_images, tmp_path):
-    plan = SMALL.replace(splits=Splits("overlapping", 2, 0.5), crops=((1, 32),), tuned_rate=9.0)
-    hot = plan.replace(rate=9.9)
-    with pytest.raises(WeightsError, match="no finite number any more in epoch") as caught:
-        for _ in range(5):  # whichever rate is too large for it
-            list(run(hot, tmp_path, workers=1, threads=1))
-            hot = hot.replace(crops=((hot.epochs + 4, 32),))
+    plan = SMALL.replace(splits=Splits("overlapping", 2, 0.5), crops=((1, 32),), methods=("fap",))
+    whole = to_the_end(plan, tmp_path, workers=1, threads=1)
+    stages = whole.runs[0].timelines["fap"].stages
+    damaged = tmp_path / "stages" / f"{stages[1].key}.safetensors"
+    before = damaged.read_bytes()
+    damaged.write_bytes(before[:100])
+    for one in stages[2:]:
+        (tmp_path / "stages" / f"{one.key}.json").unlink()
+    with pytest.raises(WeightsError, match="is damaged .* the stage is done again then") as caught:
+        list(run(plan, tmp_path, workers=1, threads=1))
     assert str(caught.value).endswith(".")
+    damaged.write_bytes(before)
+    events = list(run(plan, tmp_path, workers=1, threads=1))
+    assert sum(event.what == "began" for event in events) == len(stages) - 2
+    assert same_networks(whole, result_of(plan, tmp_path))
+
+
+def test_two_runs_at_once_in_a_folder_are_refused(few_images, tmp_path):
+    first = run(SMALL, tmp_path, workers=1, threads=1)
+    next(first)
     with pytest.raises(DataError, match="Another run is at work"):
-        first = run(SMALL, tmp_path, workers=1, threads=1)
-        next(first)
         next(run(SMALL, tmp_path, workers=1, threads=1))
     first.close()
 
@@ -195,6 +206,7 @@ def alone(tmp_path_factory):
     return to_the_end(SMALL, tmp_path_factory.mktemp("alone"), workers=1, threads=1)
 
 
+@pytest.mark.slow
 def test_two_processes_of_which_one_is_killed_give_the_results_of_one(alone, tmp_path):
     killed, lines = None, []
     for event in run(SMALL, tmp_path, workers=2, threads=1):
@@ -215,6 +227,7 @@ def test_two_processes_of_which_one_is_killed_give_the_results_of_one(alone, tmp
     assert len(hit.spans) == 3
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_results_of_one_process(alone, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed", reason="needs Dask: requirements-dask.txt")
     monkeypatch.setenv("PYTHONPATH", str(split_training.provenance.ROOT))
@@ -333,7 +346,8 @@ def test_what_is_no_result_is_a_sentence(tmp_path):
 
 OPTIONS = [
     "--overlapping", "2", "--share", "0.5", "--epochs", "1", "--pruned-epochs", "1",
-    "--fused-epochs", "1", "--workers", "1", "--threads", "1", "--fusion-samples", "20", "--sparsity", "0.6",
+    "--fused-epochs", "1", "--workers", "1", "--threads", "1",
+    "--fusion-samples", "20", "--sparsity", "0.6",
 ]  # fmt: skip
 
 
