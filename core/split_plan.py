@@ -248,7 +248,8 @@ class Plan:
 
 #: Plans by name. A minute and hours are meant on two cores.
 PRESETS: dict[str, Plan] = {
-    "digits-minute": Plan(),
+    # Of 0.02 and 0.05 the rate after which the training loss was lower, in all three methods.
+    "digits-minute": Plan(tuned_rate=0.05),
     "cifar-hours": Plan(
         network="vgg11_bn-cifar10", crops=((8, 32),), pruned_epochs=1, fused_epochs=2,
         seeds=(0, 1), numbers="bfloat16",
