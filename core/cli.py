@@ -46,6 +46,7 @@ examples:
   python -m core divergence vgg11_bn-digits --groups 6 --rules select,released
   python -m core landscape vgg11_bn-digits --groups 2 --points 5 --out plane.json
   python -m core latency vgg11_bn-digits --sparsities 0.3,0.5,0.7
+  python -m core splits --preset digits-minute --out splits
 
 `python -m core COMMAND --help` explains a command and its choices. Networks are trained by
 `python -m core.training`, images fetched by `python -m core.download`.

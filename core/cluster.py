@@ -35,24 +35,9 @@ def counted(
         If there is no scheduler at that address or no worker, if a task killed several workers, or
         if workers have other weights or images than this machine.
     """
-    dask = _distributed()
     if not parts:
         return
-    try:
-        client = dask.Client(address, timeout=PATIENCE, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise ClusterError(
-            f"There is no Dask scheduler at {address!r} ({_line(error)}). Start one with `dask "
-            "scheduler` and name the address it prints, such as tcp://127.0.0.1:8786."
-        ) from error
-    with client:
-        try:
-            client.wait_for_workers(1, timeout=PATIENCE)
-        except TimeoutError as error:
-            raise ClusterError(
-                f"The Dask scheduler at {address} has no worker. Start some in this project's "
-                f"folder: PYTHONPATH=. dask worker {address}"
-            ) from error
+    with connected(address) as client:
         tasks = {}
         for place, part in enumerate(parts):
             told = {
@@ -62,8 +47,8 @@ def counted(
             }  # fmt: skip
             tasks[client.submit(count, told, pure=False, key=f"chunk-{place}-{id(told)}")] = place
         try:
-            for future in dask.as_completed(list(tasks), loop=client.loop):
-                right = _result(future, address)
+            for future in _distributed().as_completed(list(tasks), loop=client.loop):
+                right = result(future, address)
                 place = tasks.pop(future)
                 future.release()  # nobody need make it again when the worker that made it dies
                 yield place, right
@@ -71,8 +56,37 @@ def counted(
             client.cancel(list(tasks))
 
 
-def _result(future, address: str) -> tuple[int, ...]:
-    """What a task has counted.
+def connected(address: str):
+    """A client of the scheduler at that address, once it has a worker; close it, or use `with`.
+
+    Raises
+    ------
+    PackageMissing
+        If Dask is not installed.
+    ClusterError
+        If there is no scheduler at that address, or no worker.
+    """
+    dask = _distributed()
+    try:
+        client = dask.Client(address, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise ClusterError(
+            f"There is no Dask scheduler at {address!r} ({_line(error)}). Start one with `dask "
+            "scheduler` and name the address it prints, such as tcp://127.0.0.1:8786."
+        ) from error
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError as error:
+        client.close()
+        raise ClusterError(
+            f"The Dask scheduler at {address} has no worker. Start some in this project's "
+            f"folder: PYTHONPATH=. dask worker {address}"
+        ) from error
+    return client
+
+
+def result(future, address: str):
+    """What a task has come to.
 
     Raises
     ------
@@ -128,7 +142,7 @@ def _distributed():
         import distributed
     except ImportError as error:
         raise PackageMissing(
-            "A sweep on a cluster needs Dask, which is not installed: pip install -r "
+            "Work on a cluster needs Dask, which is not installed: pip install -r "
             "requirements-dask.txt, or leave --scheduler out."
         ) from error
     return distributed

@@ -15,7 +15,9 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import math
 import os
+import pickle
 import platform
 import shlex
 import sys
@@ -29,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core import data, evaluate, zoo
-from core.errors import ExplorerError
+from core.errors import ExplorerError, WeightsError
 from core.provenance import processor
 
 
@@ -150,6 +152,37 @@ def store(told: dict, checkpoint: Path) -> None:
     partial.replace(checkpoint)
 
 
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of training as it was: when it began (seconds since 1970), the seconds it took
+    without its checkpoint, the mean loss, and how many of the images seen were named right."""
+
+    began: float
+    seconds: float
+    loss: float
+    right: int
+    seen: int
+
+
+def read_checkpoint(checkpoint: Path, device: torch.device | None = None) -> dict:
+    """What `train` has written after an epoch.
+
+    Raises
+    ------
+    WeightsError
+        If it can't be read.
+    """
+    try:
+        saved = torch.load(checkpoint, map_location=device, weights_only=True)
+        saved["module"], saved["optimiser"], saved["epoch"]
+        return saved
+    except (OSError, RuntimeError, LookupError, EOFError, TypeError, pickle.PickleError) as error:
+        raise WeightsError(
+            f"The checkpoint {checkpoint} can't be read ({type(error).__name__}). Remove it; the "
+            "training then starts from the beginning."
+        ) from error
+
+
 def train(
     module: nn.Module,
     images: data.ImageSet,
@@ -158,6 +191,8 @@ def train(
     checkpoint: Path | None = None,
     report: Callable[[str], None] = lambda line: None,
     bfloat16: bool = True,
+    until: int | None = None,
+    known: list[Epoch] | None = None,
 ) -> nn.Module:
     """Train `module` in place of its initial weights and return it, in evaluation mode.
 
@@ -166,23 +201,33 @@ def train(
     checkpoint : file to write after every epoch, and to go on from if it is there.
     report : is given a line of progress a few times an epoch.
     bfloat16 : autocast the forward and backward pass to bfloat16.
+    until : stop when so many epochs are done; None for all of the schedule's.
+    known : is filled with the epochs that are done, those from the checkpoint first.
+
+    Raises
+    ------
+    WeightsError
+        If the checkpoint can't be read, or the loss is no finite number any more.
     """
+    known = [] if known is None else known
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module = module.to(device, memory_format=torch.channels_last).train()
     optimiser = descent(module, schedule.peak, schedule.momentum, schedule.weight_decay)
     first = 0
     if checkpoint and checkpoint.exists():
-        saved = torch.load(checkpoint, map_location=device, weights_only=True)
+        saved = read_checkpoint(checkpoint, device)
         module.load_state_dict(saved["module"])
         optimiser.load_state_dict(saved["optimiser"])
         first = saved["epoch"]
+        known += [Epoch(*one) for one in saved.get("epochs", ())]  # older ones don't have them
         report(f"going on after epoch {first} from {checkpoint}")
     # Every image is mirrored in every other epoch, half of them in the even ones (Jordan 2024).
     parity = torch.randint(0, 2, (len(images),), generator=torch.Generator().manual_seed(seed))
     per_epoch = len(images) // schedule.batch
     steps = per_epoch * schedule.epochs
     begun, done = time.monotonic(), 0
-    for epoch in range(first, schedule.epochs):
+    for epoch in range(first, schedule.epochs if until is None else min(until, schedule.epochs)):
+        clock, started = time.time(), time.monotonic()
         shuffled, generator = order(len(images), seed, epoch)
         side = schedule.crop(epoch)
         loss_sum = right = seen = 0
@@ -200,7 +245,12 @@ def train(
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            loss_sum += loss.item() * len(y)
+            if not math.isfinite(number := loss.item()):
+                raise WeightsError(
+                    f"The loss is no finite number any more in epoch {epoch + 1}. Choose a smaller "
+                    f"rate than {schedule.peak:g}."
+                )
+            loss_sum += number * len(y)
             right += int((logits.argmax(1) == y).sum())
             seen += len(y)
             done += 1
@@ -213,9 +263,12 @@ def train(
                     f"{100 * right / seen:.1f} %, {spent / 60:.1f} min spent, at this pace "
                     f"{left / 60:.0f} min left"
                 )
+        took = time.monotonic() - started
+        known.append(Epoch(clock, took, loss_sum / max(1, seen), right, seen))
         if checkpoint:
             told = {"module": module.state_dict(), "optimiser": optimiser.state_dict()}
-            store(told | {"epoch": epoch + 1}, checkpoint)
+            told |= {"epoch": epoch + 1, "epochs": [dataclasses.astuple(one) for one in known]}
+            store(told, checkpoint)
     return module.eval()
 
 

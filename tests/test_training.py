@@ -72,6 +72,26 @@ def test_augmentation_cuts_windows_of_the_image_and_mirrors_them():
         assert same.any()
 
 
+def test_each_epoch_is_told_also_those_before_an_interruption(tmp_path):
+    images, kept, known = data.images("digits", "train"), tmp_path / "kept.pt", []
+    training.train(small_network(), images, SHORT, 3, kept, bfloat16=False, until=1, known=known)
+    assert len(known) == 1 and known[0].seen == 1200 and 0 < known[0].right < 1200
+    again = []
+    training.train(small_network(), images, SHORT, 3, kept, bfloat16=False, known=again)
+    assert again[0] == known[0] and len(again) == SHORT.epochs
+    assert again[1].began >= again[0].began + again[0].seconds - 0.01
+
+
+def test_training_that_fails_is_a_sentence(tmp_path):
+    images, kept = data.images("digits", "train"), tmp_path / "kept.pt"
+    hot = dataclasses.replace(SHORT, peak=1e30)
+    with pytest.raises(core.WeightsError, match="no finite number any more in epoch 1"):
+        training.train(small_network(), images, hot, 3, bfloat16=False)
+    kept.write_bytes(b"half a checkpoint")
+    with pytest.raises(core.WeightsError, match="kept.pt can't be read"):
+        training.train(small_network(), images, SHORT, 3, kept, bfloat16=False)
+
+
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path):
     images = data.images("digits", "train")
     whole = training.train(small_network(), images, SHORT, seed=3, bfloat16=False)

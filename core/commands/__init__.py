@@ -18,8 +18,9 @@ from core.commands import (
     landscape,
     latency,
     reproduce,
+    splits,
     sweep,
-)  # fmt: skip
+)
 
 #: name → module; a command is a line here.
 COMMANDS: dict[str, ModuleType] = {
@@ -30,5 +31,6 @@ COMMANDS: dict[str, ModuleType] = {
     "landscape": landscape,
     "latency": latency,
     "reproduce": reproduce,
+    "splits": splits,
     "sweep": sweep,
 }
