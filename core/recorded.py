@@ -119,8 +119,9 @@ def against(found: list[Point], paper: Path, model: str, importance: str = "l1")
     ]
     for group in sorted({group for group, _ in ours}):
         cells = [
-            f"{ours[group, s]:+.1f} ({theirs[group, s]:+.1f})"
-            if (group, s) in ours and (group, s) in theirs
+            f"{ours[group, s]:+.1f} "
+            + (f"({theirs[group, s]:+.1f})" if (group, s) in theirs else "(–)")
+            if (group, s) in ours
             else "…"
             for s in SPARSITIES
         ]
