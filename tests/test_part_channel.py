@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from test_app import charts, fine, link, opened, said
 
 import core
-from app import cache, controls
+from app import cache, controls, values
 from app.parts import channel as part
 from core.unexplained import unexplained
 
@@ -97,7 +97,7 @@ def test_all_channels_are_listed_on_demand():
 )
 def test_a_row_chooses_its_channel_and_the_last_row_none(monkeypatch, rows, chosen):
     state = {
-        "channel": 3, "channel_of": ("made", 0), "table": {"selection": {"rows": rows}},
+        "opened": {"channel": 3}, "channel_of": ("made", 0), "table": {"selection": {"rows": rows}},
     }  # fmt: skip
     for place in (st, controls.st):
         monkeypatch.setattr(place, "session_state", state)
@@ -105,4 +105,4 @@ def test_a_row_chooses_its_channel_and_the_last_row_none(monkeypatch, rows, chos
     loaded = SimpleNamespace(name="made", graph=SimpleNamespace(groups=groups))
     page = SimpleNamespace(loaded=loaded, choice=SimpleNamespace(group=0))
     part.choose(page, "table", [4, 9])
-    assert state["channel"] == chosen
+    assert values.get("channel") == chosen

@@ -10,6 +10,7 @@ import pytest
 import test_app
 from streamlit.testing.v1 import AppTest
 from test_app import link
+from widgets import drawn as widget
 
 from app import charts
 from app.link import VIEWS
@@ -35,7 +36,7 @@ def said(at: AppTest) -> str:
 
 
 def view(at: AppTest, name: str):
-    return at.segmented_control(key=f"view_{name}")
+    return widget(at, "segmented_control", f"view_{name}")
 
 
 def test_the_plan_is_drawn_in_each_way_and_the_link_says_which(no_images):

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 from test_app import fine, link, opened, said
-from widgets import drawn
+from widgets import drawn as widget
 
 from app import cache, pictures
 from app.parts import scatter as part
@@ -100,7 +100,7 @@ def test_no_channel_moves_with_the_sparsity_or_the_rule_and_umap_is_fitted_once(
         ("importance", "l2"), ("target", "importance"),
     ):  # fmt: skip
         kind = "slider" if key == "percent" else "selectbox"
-        drawn(at, kind, key).set_value(value).run()
+        widget(at, kind, key).set_value(value).run()
         fine(at)
         assert scatter(at)["alt"].startswith("UMAP"), "the picture is there at once"
         assert places(scatter(at)["figure"]) == first, (key, value)
@@ -118,7 +118,7 @@ def test_both_pictures_can_be_chosen_and_the_link_tells_which(fitted):
     assert scatter(at)["alt"].startswith("PCA") and link(at)["picture"] == "pca"
     assert "until UMAP is ready" not in said(at)
     assert "Trustworthiness, of 1: PCA 0." in said(at) and "axes are the two" in said(at)
-    drawn(at, "segmented_control", "view_picture").set_value("umap").run()
+    widget(at, "segmented_control", "view_picture").set_value("umap").run()
     fine(at)
     assert scatter(at)["alt"].startswith("UMAP") and "picture" not in link(at)
     assert "Neighbourhoods mean something; sizes, gaps and axes don't" in said(at)
@@ -167,7 +167,7 @@ def test_what_is_played_is_what_the_slider_shows(fitted, monkeypatch, choices):
         "Sparsity 90 %",
     ]
     for place, percent in enumerate((10, 50, 90)):
-        drawn(at, "slider", "percent").set_value(percent).run()
+        widget(at, "slider", "percent").set_value(percent).run()
         wait_for(at, lambda at: len(_charts(at)) >= 4)
         fine(at)
         shown, frame = scatter(at), motion(at)[1][place]
@@ -227,7 +227,7 @@ def test_a_move_finds_both_pictures_that_were_drawn_ahead(fitted, monkeypatch):
         if len(drawn["scatter"]) < 3:
             at.run()  # as the browser does, once UMAP is fitted
     before = {name: list(counts) for name, counts in drawn.items()}
-    drawn(at, "slider", "percent").set_value(70).run()
+    widget(at, "slider", "percent").set_value(70).run()
     fine(at)
     assert link(at)["sparsity"] == "0.7"
     assert {name: counts[len(before[name]) :].count(9) for name, counts in drawn.items()} == {

@@ -237,11 +237,11 @@ def test_a_cluster_gives_the_results_of_one_process(alone, tmp_path, monkeypatch
         killed = False
         for event in run(SMALL, tmp_path, threads=1, scheduler=made.scheduler_address):
             if not killed and "epoch 1/3 done" in event.line:
-                at_work = [one for one in made.scheduler.workers.values() if one.processing]
+                known = made.scheduler.workers.values()
+                at_work = [one for one in known if one.processing] or list(known)
                 pids = {one.worker_address: one.pid for one in made.workers.values()}
-                if at_work:
-                    os.kill(pids[at_work[0].address], signal.SIGKILL)
-                    killed = True
+                os.kill(pids[at_work[0].address], signal.SIGKILL)
+                killed = True
     found = result_of(SMALL, tmp_path)
     assert killed and found.workers == {"kind": "cluster", "count": 2, "threads": 1}
     assert same_networks(alone, found)
