@@ -134,13 +134,14 @@ def click(page: Page, turn: int) -> float | None:
 
 
 def told(what: str, times: list[float]) -> str:
-    """Median, 95th percentile and range."""
+    """Median, 95th percentile and range, and each."""
     if len(times) < 2:
         return f"{what}: not enough measured"
     late = statistics.quantiles(times, n=20)[-1]
     return (
         f"{what}: median {statistics.median(times):.2f} s, 95th percentile {late:.2f} s, "
-        f"{min(times):.2f} to {max(times):.2f} s, {len(times)} times"
+        f"{min(times):.2f} to {max(times):.2f} s, {len(times)} times: "
+        + " ".join(f"{one:.2f}" for one in times)
     )
 
 
@@ -151,6 +152,7 @@ def main() -> int:
     parser.add_argument("--moves", type=int, default=8, help="how often the slider is moved")
     parser.add_argument("--clicks", type=int, default=8, help="how often a channel is clicked")
     parser.add_argument("--pause", type=float, default=3.0, help="seconds between two of them")
+    parser.add_argument("--warm", type=float, default=3.0, help="seconds of rest after UMAP")
     parser.add_argument("--folder", type=Path, help="for screenshots before and after")
     chosen = parser.parse_args()
     if server.CHROMIUM is None:
@@ -175,7 +177,7 @@ def main() -> int:
             print(f"group {chosen.group} of {chosen.network} {view:.1f} s after the browser asked")
             page.get_by_text("Neighbourhoods mean something").wait_for()  # UMAP is drawn
             print(f"UMAP {time.monotonic() - launched:.0f} s after the browser asked")
-            page.wait_for_timeout(1000 * chosen.pause)
+            page.wait_for_timeout(1000 * chosen.warm)
             if chosen.folder:
                 page.screenshot(path=chosen.folder / "before.png", full_page=True)
             times, clicks, served = [], [], []

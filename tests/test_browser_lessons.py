@@ -81,7 +81,7 @@ class Student:
     def selects(self, name: str, start: str) -> None:
         """Choose what begins with some words in a list."""
         self.rests()
-        field = self.page.locator(f".st-key-{name} input")
+        field = self.page.locator(f"{values.selector(name)} input")
         field.click()
         field.fill(start)
         begins = re.compile(rf"^{re.escape(start)}(\W|$)")
