@@ -201,6 +201,7 @@ class Student:
 
     def sees(self, step: Step) -> None:
         """What the step marks is marked, and what it hides is nowhere."""
+        self.rests()
         for name in step.highlight:
             places = [self.part(name)] if name in PARTS else []
             if name in CONTROLS:
