@@ -8,7 +8,7 @@ from math import log2
 import plotly.graph_objects as go
 
 from app.figures import ends, theme
-from app.figures.accuracy import COLOURS, apart
+from app.figures.accuracy import COLOURS
 from app.language import ENGLISH, Texts
 from core.evaluate import Accuracy
 from core.split_shares import ShareCurve, SharePoint
@@ -76,7 +76,7 @@ def figure(curve: ShareCurve, seed: int, mode: str, say: Texts = ENGLISH) -> go.
         ],
     )  # fmt: skip
     first, last = places[0] - 0.3, places[-1]
-    end = last + 0.75 * max(1.5, last - first)  # room for the lines' names
+    end = last + 1.05 * max(1.5, last - first)  # room for the lines' names
     if all_data := whole(curve, seed):
         chart.add_scatter(
             name="whole", x=[first, end], y=[100 * all_data.mean] * 2, mode="lines",
@@ -101,14 +101,14 @@ def figure(curve: ShareCurve, seed: int, mode: str, say: Texts = ENGLISH) -> go.
 
 
 def smallest(some: Sequence[SharePoint], all_data: Accuracy | None) -> SharePoint | None:
-    """The smallest share that still works: it, and all larger ones, can't be told from all data.
+    """The smallest share that still works: it, and all larger ones, are not below all data.
 
-    That is: the 95 % interval of the fused and fine-tuned network overlaps that of the network
-    trained on everything. None if not even the largest share does.
+    That is: the 95 % interval of the fused and fine-tuned network does not lie below that of the
+    network trained on everything. None if that of the largest share does.
     """
     found = None
     for one in some:
-        if all_data is None or apart(one.tuned, all_data):
+        if all_data is None or one.tuned.high < all_data.low:
             break
         found = one
     return found

@@ -70,10 +70,12 @@ def along(run: Run, mode: str, say: Texts = ENGLISH) -> go.Figure:
     floor = max(0.0, 10 * (low // 10))
     ends.name(chart, names, gap=(104 - floor) / 14, top=102, bottom=floor + 2)
     theme.layout(chart, mode, HEIGHT, dragmode=False, hovermode="closest")
-    longest = max(one.parallel for one in run.timelines.values())
+    # Nothing is known before the first stage ends, which takes most of the time.
+    first = min(one[2] for one in spots.values())
+    room = max(one.parallel for one in run.timelines.values()) - first
     chart.update_xaxes(
-        range=[0, 1.3 * longest], title_text=say("splits.x"), fixedrange=True, zeroline=False,
-        showgrid=False,
+        range=[first - 0.06 * room, first + 1.35 * room], title_text=say("splits.x"),
+        fixedrange=True, zeroline=False, showgrid=False,
     )  # fmt: skip
     chart.update_yaxes(
         range=[floor, 104], title_text=say("curves.y"), fixedrange=True, zeroline=False

@@ -20,8 +20,6 @@ from core.split_result import Result, Run, Stage
 
 #: Pixels of a lane, of the gap between methods, and of the axis.
 LANE, GAP, AXIS = 30, 0.55, 58
-#: A bar has its name in it from this share of the axis on.
-WRITTEN = 0.09
 
 
 def looks(stage: Stage) -> tuple[str, bool]:
@@ -93,18 +91,17 @@ def timeline(run: Run, mode: str, say: Texts = ENGLISH) -> go.Figure:
             y=[lane.y for lane, _, _ in some], width=0.72,
             marker=dict(
                 color=theme.faded(colour, 0.55 if gone else 1), line=dict(color=colour, width=1.5),
-                pattern=dict(shape="/" if gone else "", solidity=0.2, fgcolor=theme.INK[mode]),
+                pattern=dict(
+                    shape="/" if gone else "", solidity=0.2, fgcolor=theme.INK[mode],
+                    fillmode="overlay",
+                ),
             ),
+            # Letters on hatching can't be read; Plotly leaves out those that a bar has no room for.
+            text=["" if gone or not one.epochs else working(one, say) for _, one, _ in some],
+            textposition="inside", insidetextanchor="middle", textangle=0,
+            insidetextfont=dict(size=12, color=theme.PAPER[mode]), constraintext="none",
             hovertemplate=[hover(lane, stage, start, say) for lane, stage, start in some],
         )  # fmt: skip
-        for lane, stage, start in some:
-            if stage.seconds > WRITTEN * whole and stage.epochs:
-                ink = theme.INK[mode] if gone else theme.PAPER[mode]
-                chart.add_annotation(
-                    x=start + stage.seconds / 2, y=lane.y, showarrow=False,
-                    text=working(stage, say), font=dict(size=12, color=ink),
-                    bgcolor=theme.faded(theme.PAPER[mode], 0.75) if gone else None, borderpad=0,
-                )  # fmt: skip
     for name, some in marks.items():
         chart.add_scatter(
             name=name, mode="markers", x=[start for _, _, start in some],
@@ -202,8 +199,9 @@ def alt(run: Run, say: Texts = ENGLISH) -> str:
 
 def caption(result: Result, run: Run, say: Texts = ENGLISH) -> tuple[str, str]:
     """What the timeline shows, and what not to read into it."""
-    threads = {stage.threads for one in run.timelines.values() for stage in one.stages}
-    shown = say("splits.caption", threads=", ".join(map(str, sorted(threads))))
+    several = sorted({one.threads for told in run.timelines.values() for one in told.stages})
+    threads = several[0] if len(several) == 1 else ", ".join(map(str, several))
+    shown = say("splits.caption", threads=threads)
     return shown, say("splits.caution", count=result.workers["count"])
 
 

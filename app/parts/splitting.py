@@ -21,7 +21,7 @@ from core.split_training import Event
 from core.splits import Splits
 
 #: The k of the curve: each network is trained on a k-th of the data.
-COUNTS = (2, 4, 8, 16)
+COUNTS = (2, 3, 4, 6, 8)
 #: Runs of this server work in one folder, so that what is trained for one serves the others: one
 #: after the other.
 _turn = threading.Lock()

@@ -176,7 +176,8 @@ def draw_curve(page: Page, curve: ShareCurve | None, drawn_in: str) -> None:
     """Accuracy against the share of the data."""
     say = page.say
     if curve is None or not curve.points:
-        st.info(say("shares.nothing"), icon=":material/data_usage:")
+        counts = ", ".join(map(str, splitting.COUNTS))
+        st.info(say("shares.nothing", counts=counts), icon=":material/data_usage:")
         return
     seed = curve.points[0].seed
     if head := shares_figure.headline(curve, seed, say):
