@@ -18,7 +18,6 @@ from core.split_result import Result, Run
 def show(page: Page, known: Result, run: Run) -> None:
     """Pick a method and a network, and draw its plan; the networks have to be on this machine."""
     say = page.say
-    st.markdown(f"#### {say('matching.title')}")
     methods = tuple(name for name, one in run.timelines.items() if one.fused)
     if not methods:
         return

@@ -60,7 +60,7 @@ def measured(page: Page) -> None:
     st.caption(described(page, plan))
     key = ("splits", plan, page.folder)
     run.show(
-        page, key, splitting.training(page, plan), partial(draw, page),
+        page, key, splitting.training(page, plan), partial(draw, page, key),
         partial(splitting.saved, plan), lambda known: known is not None and known.done,
         pauses=True, above=True,
     )  # fmt: skip
@@ -68,8 +68,11 @@ def measured(page: Page) -> None:
     known = splitting.saved(plan) if job is None else job.result
     left, right = st.columns(2, gap="large")
     with left:
+        st.markdown(f"#### {say('matching.title')}")
         if known is not None and known.runs and known.runs[0].timelines:
             matching.show(page, known, known.runs[0])
+        else:
+            st.info(say("matching.later"), icon=":material/conversion_path:")
     with right:
         st.markdown(f"#### {say('shares.title')}")
         whole = splitting.curve_plan(page)
@@ -109,6 +112,7 @@ def recorded(page: Page) -> None:
         st.caption(say("splits.recorded", **told))
     left, right = st.columns(2, gap="large")
     with left:
+        st.markdown(f"#### {say('matching.title')}")
         matching.show(page, found, seeds[chosen])
     with right:
         curve = splitting.saved_curve(splitting.curve_plan(page))
@@ -128,10 +132,12 @@ def described(page: Page, plan: Plan) -> str:
     )  # fmt: skip
 
 
-def draw(page: Page, known: Result | None, drawn_in: str) -> None:
+def draw(page: Page, key: tuple, known: Result | None, drawn_in: str) -> None:
     """The only run of a plan, as far as it is known."""
     if known is None or not known.runs or not known.runs[0].timelines:
-        st.info(page.say("splits.nothing"), icon=":material/call_split:")
+        job = runs.found(key)
+        told = "splits.soon" if job is not None and job.running else "splits.nothing"
+        st.info(page.say(told), icon=":material/call_split:")
         return
     draw_run(page, known, known.runs[0], drawn_in)
 
