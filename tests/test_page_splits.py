@@ -76,7 +76,7 @@ def test_a_recorded_run_is_drawn_where_there_is_one(opened, shipped):  # noqa: F
     (how,) = at.code
     assert "recorded yet" in shown(at) and f"core splits --network {name}" in how.value
     assert not at.dataframe and not button(at, "Measure here")
-    button(at, "Digits: two halves, about a minute").click().run()
+    button(at, "Digits: 2 halves, about a minute").click().run()
     assert link(at)["network"] == "vgg11_bn-digits" and button(at, "Measure here")
 
     keep(split_sample.result(PRESETS["cifar-hours"]), shipped / f"splits-{name}.json")
