@@ -23,11 +23,12 @@ import core
 from app import jobs, take
 from app.lesson import Lesson, LessonError, read
 from app.link import sees_images
-from core import budget, channel, data, embedding, results, signatures, zoo
+from core import budget, channel, data, embedding, results, signatures, split_store, zoo
 from core.compress import Step, outline, plan_group
 from core.divergence import divergences
 from core.errors import DataMissing, Unsupported
 from core.experiments import Bench
+from core.fuse import Fused
 from core.measures import KEEPS, kept_count
 from core.projection import RULES
 from core.recipe import plain
@@ -193,6 +194,17 @@ def noticing(name: str, recipe: core.Recipe, folder: str | None) -> jobs.Job:
         return found + signatures.of_divergence(known, "pruned")
 
     return jobs.Job(work).start("examine")
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def fusing(stages: Path, key: str, folder: str | None) -> jobs.Job:
+    """The job that fuses once more what a run of split-data training has fused: a `Fused`."""
+
+    def work(job: jobs.Job) -> Fused:
+        job.hold()
+        return split_store.fusion(stages, key, folder)
+
+    return jobs.Job(work).start("decide")
 
 
 _compressed: OrderedDict[tuple, core.Compressed] = OrderedDict()

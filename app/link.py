@@ -78,6 +78,9 @@ VIEWS: dict[str, tuple[str, ...]] = {
     "height": ("accuracy", "loss"),
     "epochs": ("3", "1", "10"),
     "trained_on": ("5000", "1000", "all"),
+    "split": ("halves-2", "halves-4", "folds-3", "folds-4"),
+    "inside": ("fusion", "pruning"),
+    "fused_in": ("fap", "paf"),
     "ablation": ("masses", "random", "solvers", "quality", "corruption", "spoiled"),
 }
 #: What is drawn beside the choice on the page Sweep: name → what the list may hold; groups are the

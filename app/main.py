@@ -33,7 +33,9 @@ with st.container():
         with st.spinner(speech()("main.starting")):
             import core  # noqa: F401
 
-PAGES = ("explorer", "sweep", "whole", "tuning", "divergence", "landscape", "ablations")
+PAGES = (
+    "explorer", "sweep", "whole", "tuning", "divergence", "landscape", "ablations", "splits",
+)  # fmt: skip
 pages = [
     st.Page(
         f"views/{name}.py", title=speech()(f"pages.{name}"), default=name == "explorer",

@@ -19,9 +19,10 @@ from torch import nn
 
 from core import zoo
 from core.errors import DataError
+from core.fuse import Fused
 from core.shape import tensors_of
 from core.split_result import Result
-from core.split_task import Done, Task, opened, perform
+from core.split_task import Done, Task, fused, images_of, opened, perform, same_images
 
 RESULT, STAGES = "splits.json", "stages"
 #: What to do about a file that can't be read.
@@ -61,6 +62,27 @@ def network(stages: Path, name: str, key: str) -> nn.Module:
     if known is None:
         raise DataError(f"The stage {key} is not in {stages}. Run the same command again.")
     return opened(name, known, zoo.read_state(stages / f"{key}.safetensors", REMOVE)).eval()
+
+
+def fusion(stages: Path, key: str, images: str | None = None) -> Fused:
+    """A fusion that is done, once more, for its plans: they aren't kept.
+
+    `images` is the folder of images, as `core.images` takes it.
+
+    Raises
+    ------
+    DataError, WeightsError
+        If it or one of its networks isn't there or can't be read.
+    ClusterError
+        If the images are others now.
+    """
+    known = told(stages, key)
+    if known is None:
+        raise DataError(f"The stage {key} is not in {stages}. Run the same command again.")
+    task = Task.from_dict(known["task"])
+    training, testing = images_of(task.network, images)
+    same_images(task, training, testing)
+    return fused(task, [network(stages, task.network, one) for one in task.inputs], training)
 
 
 def tensors(stages: Path, key: str) -> bytes:

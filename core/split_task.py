@@ -155,7 +155,7 @@ def perform(
         Whatever training, `core.compress` and `core.fuse.fuse` raise.
     """
     training, testing = images_of(task.network, folder)
-    _same_images(task, training, testing)
+    same_images(task, training, testing)
     if task.part is not None:
         indices = task.splits.parts(training.labels)[task.part]
         training = subset(training, indices, f"part {task.part + 1} of {len(task.splits)}")
@@ -173,7 +173,7 @@ def perform(
         if task.kind == "prune":
             module = _pruned(task, given[0], training)
         else:
-            module = _fused(task, given, training)
+            module = fused(task, given, training).module
         seconds = time.monotonic() - begun
         spans = [(clock, clock + seconds)]
     if task.kind == "fuse":
@@ -211,7 +211,8 @@ def initial(network: str, seed: int) -> nn.Module:
         return zoo.network(network).build()
 
 
-def _same_images(task: Task, training: ImageSet, testing: ImageSet) -> None:
+def same_images(task: Task, training: ImageSet, testing: ImageSet) -> None:
+    """Raise ClusterError if these are not the images that the task means."""
     for images, meant, what in (
         (training, task.images, "training"), (testing, task.tested, "test"),
     ):  # fmt: skip
@@ -266,13 +267,14 @@ def _looked_at(task: Task, training: ImageSet) -> torch.Tensor:
     return training.normalised(training.images[chosen])
 
 
-def _fused(task: Task, given: Sequence[nn.Module], training: ImageSet) -> nn.Module:
+def fused(task: Task, given: Sequence[nn.Module], training: ImageSet) -> fuse.Fused:
+    """What a task of fusion comes to, with its plans; `training` are all training images."""
     fusion = task.fusion
     return fuse.fuse(
         given, zoo.network(task.network).input_shape, cost=fusion.cost,
         images=_looked_at(task, training), solver=fusion.solver, epsilon=fusion.epsilon,
         into=fusion.into, statistics=fusion.statistics,
-    ).module  # fmt: skip
+    )  # fmt: skip
 
 
 def _beside(task: Task, given: Sequence[nn.Module], training: ImageSet) -> dict[str, nn.Module]:

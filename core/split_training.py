@@ -39,7 +39,8 @@ class Event:
 
     what : `began`, `report` (a line of progress), `done` (a stage), `written` (the result), or
     `waiting`. share : of the work that is done, between 0 and 1. line : what happened, in words.
-    key : of the task. pid : the process that does it, on this machine.
+    key : of the task. placed : the task in its timeline. part : the share of it that is
+    done. pid : the process that does it, on this machine.
     """
 
     what: str
@@ -47,6 +48,8 @@ class Event:
     line: str = ""
     key: str = ""
     pid: int | None = None
+    placed: Placed | None = None
+    part: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -263,7 +266,9 @@ def _worked(
                         waiting.remove(key)
                         worker = free.pop(0)
                         threads.submit(work, worker, task)
-                        yield Event("began", share(), line(key, "begins"), key, worker.pid)
+                        yield Event(
+                            "began", share(), line(key, "begins"), key, worker.pid, tasks[key][1]
+                        )
                 try:
                     what, key, worker, text, part = told.get(timeout=PATIENCE)
                 except queue.Empty:
@@ -276,7 +281,8 @@ def _worked(
                     done.add(key)
                     free.append(worker)
                     text = "done"
-                yield Event(what, share(), line(key, text), key, worker.pid)
+                placed = tasks[key][1]
+                yield Event(what, share(), line(key, text), key, worker.pid, placed, part)
         finally:
             for worker in hands:
                 worker.stop()

@@ -13,7 +13,7 @@ from app import runs
 from core import store, sweep
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("sweep", "whole", "tuning", "divergence", "landscape", "ablations")
+PAGES = ("sweep", "whole", "tuning", "divergence", "landscape", "ablations", "splits")
 LINK = {"network": "vgg11_bn-digits", "group": "0", "sparsity": "0.7"}
 
 

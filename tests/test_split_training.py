@@ -33,7 +33,7 @@ def few_images(monkeypatch):
         subset(data.images("digits", split), torch.arange(count), f"the first {count}")
         for split, count in (("train", 160), ("test", 60))
     )
-    for module in (split_task, split_training):
+    for module in (split_task, split_training, split_store):
         monkeypatch.setattr(module, "images_of", lambda network, folder=None: (training, testing))
     return training, testing
 
@@ -113,6 +113,10 @@ def test_the_methods_go_through_their_stages(few_images, tmp_path):
             module = split_store.network(tmp_path / "stages", plan.network, stage.key)
             assert shape.state_hash(module) == stage.weights
             assert accuracy(module, testing) == stage.accuracy
+        if one.fused:
+            again = split_store.fusion(tmp_path / "stages", one.fused.key)
+            assert shape.state_hash(again.module) == one.fused.weights, "plans are the run's own"
+            assert all(len(plans) == len(plan.splits) for plans in again.plans.values())
     assert told.split == Splits("halves", 2, seed=3).written(training)
     assert Result.from_dict(json.loads(json.dumps(found.as_dict()))) == found
     assert split_store.read(tmp_path) == found

@@ -31,6 +31,13 @@ PRESETS = {
             "network": "resnet18-cifar10", "group": "0", "sparsity": "0.3", "ablation": "masses",
         },
     ),
+    "splits": (
+        "splits",
+        {
+            "network": "vgg11_bn-digits", "sparsity": "0.5", "split": "halves-2",
+            "inside": "fusion", "fused_in": "fap",
+        },
+    ),
 }  # fmt: skip
 
 
@@ -132,8 +139,8 @@ def presets(page: Page) -> None:
                 page.say(f"ablation.preset.{name}"), key=f"preset_{name}", on_click=go,
                 args=(name,), type="tertiary", icon=":material/bolt:",
             )  # fmt: skip
-    if state.pop("go_to", "ablations") != "ablations":
-        st.switch_page("views/divergence.py")
+    if (there := state.pop("go_to", "ablations")) != "ablations":
+        st.switch_page(f"views/{there}.py")
 
 
 frame.draw(body)
