@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from core.cost import COSTS, FEATURES
@@ -37,6 +38,16 @@ CHOICES: dict[str, dict[str, str]] = {
         "sequential": "group after group from the input: each is planned from the smaller weights",
     },
 }
+
+
+def refuse_unknown(kind: type, told: Mapping, called: str) -> None:
+    """Raise a RecipeError if `told` has a key that is no field of the dataclass `kind`."""
+    fields = {field.name for field in dataclasses.fields(kind)}
+    if unknown := set(told) - fields:
+        raise RecipeError(
+            f"{called} has no field {', '.join(sorted(unknown))}. Known: "
+            f"{', '.join(sorted(fields))}."
+        )
 
 
 @dataclass(frozen=True)
@@ -266,12 +277,7 @@ class Recipe:
         RecipeError
             If a field is unknown or a value not allowed.
         """
-        fields = {field.name for field in dataclasses.fields(cls)}
-        if unknown := set(told) - fields:
-            raise RecipeError(
-                f"A recipe has no field {', '.join(sorted(unknown))}. Known: "
-                f"{', '.join(sorted(fields))}."
-            )
+        refuse_unknown(cls, told, "A recipe")
         return cls(**told)
 
     @property

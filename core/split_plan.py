@@ -23,7 +23,7 @@ import torch
 
 from core import zoo
 from core.errors import RecipeError
-from core.recipe import Recipe
+from core.recipe import Recipe, refuse_unknown
 from core.splits import Splits
 from core.training import SCHEDULES, Schedule
 
@@ -225,12 +225,7 @@ class Plan:
         RecipeError
             If a field is unknown or a value not allowed.
         """
-        fields = {field.name for field in dataclasses.fields(cls)}
-        if unknown := set(told) - fields:
-            raise RecipeError(
-                f"A plan has no field {', '.join(sorted(unknown))}. Known: "
-                f"{', '.join(sorted(fields))}."
-            )
+        refuse_unknown(cls, told, "A plan")
         made = dict(told)
         for name, kind in (("splits", Splits.from_dict), ("recipe", Recipe.from_dict)):
             if name in made:

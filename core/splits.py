@@ -18,6 +18,7 @@ from torch import Tensor
 from core.data import ImageSet
 from core.errors import DataError, RecipeError
 from core.importance import labelled_generator
+from core.recipe import refuse_unknown
 
 #: Kinds of splits: name → what the parts are, in a line; k is the count.
 KINDS = {
@@ -165,12 +166,7 @@ class Splits:
         RecipeError
             If a field is unknown or a value not allowed.
         """
-        fields = {field.name for field in dataclasses.fields(cls)}
-        if unknown := set(told) - fields:
-            raise RecipeError(
-                f"A split has no field {', '.join(sorted(unknown))}. Known: "
-                f"{', '.join(sorted(fields))}."
-            )
+        refuse_unknown(cls, told, "A split")
         return cls(**told)
 
     def written(self, images: ImageSet) -> dict:
