@@ -17,6 +17,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import numpy as np
 import pytest
+import server
 
 from core.compat import torchvision
 from core.data import CIFAR10_CLASSES, FOLDER_VARIABLE
@@ -132,6 +133,18 @@ def cifar10():
         return core.images("cifar10")
     except core.DataError as error:
         pytest.skip(f"needs CIFAR-10 in the folder of ${FOLDER_VARIABLE}: {error}")
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory):
+    """The app, started as the README says, on a machine without CIFAR-10: once for all browsers."""
+    home = tmp_path_factory.mktemp("home")
+    surroundings = {k: v for k, v in os.environ.items() if k != "INTRA_FUSION_DATA"}
+    surroundings["XDG_CACHE_HOME"] = str(home)
+    log = home / "server.log"
+    with server.serving(surroundings, log) as url:
+        yield url
+    assert "Traceback" not in log.read_text(), log.read_text()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

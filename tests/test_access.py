@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import server
-from test_browser import address, browser, wait_for_link  # noqa: F401
+from test_browser import browser, wait_for_link  # noqa: F401
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 pytestmark = [
@@ -83,7 +83,7 @@ def test_the_document_says_its_language(opened):
     page.get_by_role("heading", name="Einstellungen").wait_for()
 
 
-def test_the_link_is_copied_and_said_so(opened, address):  # noqa: F811
+def test_the_link_is_copied_and_said_so(opened, address):
     page = opened("&group=2&rule=repaired", permissions=["clipboard-read", "clipboard-write"])
     button = page.get_by_role("button", name="Copy link")
     button.focus()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 import pytest
@@ -15,18 +14,6 @@ pytestmark = [
         server.CHROMIUM is None, reason="needs Chromium (Debian's package chromium)"
     ),
 ]
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """The app, started as the README says, on a machine without CIFAR-10."""
-    home = tmp_path_factory.mktemp("home")
-    surroundings = {k: v for k, v in os.environ.items() if k != "INTRA_FUSION_DATA"}
-    surroundings["XDG_CACHE_HOME"] = str(home)
-    log = home / "server.log"
-    with server.serving(surroundings, log) as url:
-        yield url
-    assert "Traceback" not in log.read_text(), log.read_text()
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
-from test_browser import address, browser, pytestmark  # noqa: F401
+from test_browser import browser, pytestmark  # noqa: F401
 
 import core
 from app.figures import theme
@@ -44,7 +44,7 @@ def context(browser):  # noqa: F811
 
 
 @pytest.fixture(scope="module")
-def page(context, address):  # noqa: F811
+def page(context, address):
     """The page at one setting, all its images counted, the section to take things along open."""
     page = context.new_page()
     page.set_default_timeout(60_000)
@@ -123,7 +123,7 @@ def test_tables_hold_the_rows_the_page_shows(page):
     assert sum(int(r["parameters"]) for r in layers) == sizes["dense"]
 
 
-def test_the_state_opens_the_same_page(page, context, address):  # noqa: F811
+def test_the_state_opens_the_same_page(page, context, address):
     name, content = taken(page, "save")
     assert name.endswith(".json")
     held = json.loads(content)["intra-fusion"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from test_browser import address, browser, pytestmark, wait_for_link  # noqa: F401
+from test_browser import browser, pytestmark, wait_for_link  # noqa: F401
 
 BASE = "/?network=vgg11_bn-digits&group=6&sparsity=0.5&picture=pca"
 #: What the tests ask of the page: who has the focus, and what it is called.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_browser import address, browser, pytestmark  # noqa: F401
+from test_browser import browser, pytestmark  # noqa: F401
 
 from app import lesson, values
 from app.language import Texts, texts
@@ -47,7 +47,7 @@ WIDE = """() => [document.documentElement.scrollWidth - innerWidth,
 class Student:
     """Somebody with a browser of their own; `errors` are what its console complained of."""
 
-    def __init__(self, page, address: str) -> None:  # noqa: F811
+    def __init__(self, page, address: str) -> None:
         self.page, self.address, self.errors = page, address, []
         page.set_default_timeout(30_000)
         page.on("console", lambda m: m.type == "error" and self.errors.append(m.text))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from test_browser import address, browser, pytestmark  # noqa: F401
+from test_browser import browser, pytestmark  # noqa: F401
 
 LINK = "/?network=vgg11_bn-digits&group=6&sparsity=0.5&picture=pca"
 #: The marks of plan and channels, as JavaScript: the paths and anchors of what is chosen.
@@ -29,7 +29,7 @@ PLACE = """() => {
 
 def test_a_click_is_marked_before_the_server_hears_and_as_the_server_marks_it(
     browser,  # noqa: F811
-    address,  # noqa: F811
+    address,
 ):
     context = browser.new_context(
         viewport={"width": 1440, "height": 1700}, color_scheme="light", reduced_motion="reduce"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_browser import address, browser, pytestmark  # noqa: F401
+from test_browser import browser, pytestmark  # noqa: F401
 
 LINK = "/?network=vgg11_bn-digits&group=6&sparsity=0.5&picture=pca"
 #: The chart of the channels, as JavaScript.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import server
-from test_browser import address, browser  # noqa: F401
+from test_browser import browser  # noqa: F401
 
 pytestmark = [
     pytest.mark.browser,
