@@ -37,15 +37,22 @@ def _pool(name: str, workers: int, niceness: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, name, stand_back, (niceness,))
 
 
-#: Two people can measure at once; pictures and downloads never wait for them. What a page waits for
-#: has the page's priority, and counting the last image the least.
-_pools = {
-    "measure": _pool("measure", 2, 5),
-    "decide": _pool("decide", 2, 0),
-    "picture": _pool("picture", 1, 2),
-    "examine": _pool("examine", 1, 3),
-    "download": _pool("download", 1, 2),
-}
+def _new_pools() -> dict[str, ThreadPoolExecutor]:
+    """Workers of each kind.
+
+    Two people can measure at once; pictures and downloads never wait for them. What a page waits
+    for has the page's priority, and counting the last image the least.
+    """
+    return {
+        "measure": _pool("measure", 2, 5),
+        "decide": _pool("decide", 2, 0),
+        "picture": _pool("picture", 1, 2),
+        "examine": _pool("examine", 1, 3),
+        "download": _pool("download", 1, 2),
+    }
+
+
+_pools = _new_pools()
 #: Seconds a page has to itself once it is drawn: the browser draws what it was sent.
 AFTERWARDS = 0.8
 #: Seconds a worker holds still at most between two pieces of work, however many pages are drawn.

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import torch
@@ -288,11 +289,33 @@ def _umap() -> Iterator[type]:
         warnings.simplefilter("ignore")  # about distances that are given, and clusters far apart
         from umap import UMAP  # takes seconds: numba
 
+        _keep_what_is_compiled()
         yield UMAP
 
 
+@cache
+def _keep_what_is_compiled() -> None:
+    """Have numba write what it compiles of UMAP beside UMAP's files, for all later processes.
+
+    UMAP asks for that in few places only. Code that fits the files and the processor no longer is
+    compiled anew by numba.
+    """
+    from numba.extending import is_jitted
+    from umap import layouts, umap_, utils
+
+    for module in (layouts, umap_, utils):
+        for function in filter(is_jitted, vars(module).values()):
+            try:
+                function.enable_caching()
+            except RuntimeError:
+                return  # no folder that may be written to: each process compiles for itself
+
+
 def warm() -> None:
-    """Import UMAP and have numba compile it: 15 to 30 s, for a thread at the server's start."""
+    """Import UMAP and have numba compile it, for a thread at the server's start.
+
+    15 to 30 s on two cores the first time, 2 s in later processes.
+    """
     points = torch.from_numpy(np.random.default_rng(0).normal(size=(20, 3)))
     plane = _Plane(points, 2)
     _Manifold(plane, plane(points), 5, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import os
@@ -35,7 +36,28 @@ def isolated_home(tmp_path, monkeypatch):
         # No browser draws what a test's page sends: workers need not wait for it.
         monkeypatch.setattr(jobs, "AFTERWARDS", 0.0)
         monkeypatch.setattr(jobs, "PATIENCE", 0.05)
+        # What other tests have begun, which may not stop soon, is not in this one's way.
+        monkeypatch.setattr(jobs, "_pools", jobs._new_pools())
     return cache
+
+
+@pytest.fixture(scope="session", autouse=True)
+def components_found_once():
+    """A test's page looks through all installed packages for components; a server does so once."""
+    from streamlit.components.v2 import manifest_scanner
+
+    found = functools.cache(manifest_scanner.scan_component_manifests)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", found)
+        yield
+
+
+@pytest.fixture
+def own_workers(monkeypatch):
+    """Workers of the test's own: it waits for nothing that other tests have begun."""
+    from app import jobs
+
+    monkeypatch.setattr(jobs, "_pools", jobs._new_pools())
 
 
 @pytest.fixture

@@ -48,3 +48,10 @@ def serving(surroundings: Mapping[str, str], log: Path) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(60)  # it ends once its workers have: fitting UMAP cannot be stopped
+
+
+def no_fault_shown(page) -> None:
+    """That Streamlit told of no fault of its own: a lost connection, or a message it can't read."""
+    dialogs = page.get_by_test_id("stDialog").all_inner_texts()
+    told = [text for text in dialogs if "Connection error" in text or "Bad message" in text]
+    assert not told, told

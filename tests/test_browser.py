@@ -39,6 +39,7 @@ def page(browser, address, request):
     page.get_by_text("The channels, before and after").wait_for()
     page.locator(".js-plotly-plot").first.wait_for()
     yield page
+    server.no_fault_shown(page)
     assert page.get_by_text("Traceback").count() == 0
     outside = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
     assert not outside, "the page works without a network and tells nobody that it is open"

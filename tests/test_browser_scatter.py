@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import server
 from test_browser import browser, pytestmark  # noqa: F401
 
 LINK = "/?network=vgg11_bn-digits&group=6&sparsity=0.5&picture=pca"
@@ -39,6 +40,8 @@ def opened(browser, address):  # noqa: F811
 
     yield open_page
     for context in contexts:
+        for page in context.pages:
+            server.no_fault_shown(page)
         context.close()
 
 

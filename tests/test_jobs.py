@@ -17,6 +17,7 @@ from app import cache, jobs
 from core.errors import DataError
 
 ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.usefixtures("own_workers")
 
 
 def wait(job, seconds=20.0):
