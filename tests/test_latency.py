@@ -125,5 +125,5 @@ def test_a_smaller_network_takes_less_time_for_many_images(one_thread):
     net = core.load("vgg11_bn-digits")
     graph = core.trace(net, (3, 32, 32))
     small = core.compress(net, graph, core.Recipe("all", 0.8, rule="select")).module
-    *_, known = turns([net, small], runs=5, batch=16)
-    assert known.ratio(1).third_quartile < 0.7
+    *_, known = turns([net, small], runs=15, batch=16)
+    assert known.ratio(1).median < 0.7, "a tenth of the operations"
