@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 
@@ -72,6 +73,7 @@ def test_choices_become_the_plan_that_is_run(opened, monkeypatch):  # noqa: F811
 
 def test_a_recorded_run_is_drawn_where_there_is_one(opened, shipped):  # noqa: F811
     name = "vgg11_bn-cifar10"
+    (shipped / f"splits-{name}.json").unlink(missing_ok=True)
     at = opened("splits", network=name)
     (how,) = at.code
     assert "recorded yet" in shown(at) and f"core splits --network {name}" in how.value
@@ -83,6 +85,8 @@ def test_a_recorded_run_is_drawn_where_there_is_one(opened, shipped):  # noqa: F
     at = opened("splits", network=name)
     assert not at.exception and not at.error and not at.code
     assert "FaP is 1.50 times as fast" in shown(at) and "Recorded on 2026-01-02" in shown(at)
+    theirs = r"published are 84\.5.?% to 86\.1.?% and 89\.0.?% to 89\.5.?% \(300 epochs\)"
+    assert re.search(theirs, shown(at))
     seeds = next(one for one in at.button_group if one.key == f"splits_seed_{name}")
     seeds.set_value([1]).run()
     assert not at.exception and "FaP is 1.50 times as fast" in shown(at)

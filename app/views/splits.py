@@ -14,7 +14,7 @@ from app.figures import splits as figures
 from app.page import Page, captions, mode
 from app.parts import matching, run, splitting
 from core import zoo
-from core.published import SPEEDUPS
+from core.published import SPEEDUPS, TRAINED
 from core.split_plan import PAPER, Plan
 from core.split_result import Result, Run
 from core.split_shares import ShareCurve
@@ -152,7 +152,8 @@ def draw_run(page: Page, known: Result, told: Run, drawn_in: str) -> None:
     captions(figures.caption(known, told, say))
     rows = figures.rows(told, say)
     st.dataframe(rows, hide_index=True, key=page.key("splits_table"), alt=figures.alt(told, say))
-    st.caption(f"{say('splits.table')} {paper(page, told)}")
+    beside = " ".join(trained(page, known, told))
+    st.caption(f"{say('splits.table')} {paper(page, told)} {beside}")
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown(f"**{say('splits.title_along')}**")
@@ -176,6 +177,26 @@ def paper(page: Page, told: Run) -> str:
     if ours is None:
         return page.say("splits.paper", **known)
     return f"{page.say('splits.training', ours=ours, **known)} {page.say('splits.paper', **known)}"
+
+
+def trained(page: Page, known: Result, told: Run) -> list[str]:
+    """Accuracies after the first training beside the published ones, where there are such."""
+    theirs = TRAINED.get(known.plan.network)
+    ours: dict[str, list[float]] = {"part": [], "whole": []}
+    for timeline in told.timelines.values():
+        for stage in timeline.stages:
+            if stage.name == "train":
+                ours[stage.network.split()[0]].append(stage.accuracy.mean)
+    if theirs is None or not all(ours.values()):
+        return []
+    low, high = zip(*(theirs[kind] for kind in ours), strict=True)
+    return [
+        page.say(
+            "splits.trained", low=min(ours["part"]), high=max(ours["part"]),
+            whole=ours["whole"][0], epochs=known.plan.epochs, their_epochs=PAPER["epochs"],
+            their_low=low[0], their_high=high[0], whole_low=low[1], whole_high=high[1],
+        )
+    ]  # fmt: skip
 
 
 def draw_curve(page: Page, curve: ShareCurve | None, drawn_in: str) -> None:
