@@ -148,11 +148,14 @@ def multiples(
         row = st.columns(across, gap="medium")
         for place, (group, importance) in zip(row, places[start : start + across], strict=False):
             lines = panels[group, importance]
-            named = say("panels.of", group=group, title=page.loaded.graph.groups[group].title)
+            title = page.loaded.graph.groups[group].title
+            named = say("panels.of", group=group, title=title)
+            head = say("panels.group", group=group)
             if many:
-                named += f" · {importance}"
+                named, head = f"{named} · {importance}", f"{head} · {importance}"
             with place:
-                st.markdown(f"**{named}**")
+                # In two lines: long titles would wrap, and panels in a row not stand level.
+                st.markdown(f"**{head}**  \n{title}")
                 if not lines:
                     st.caption(say("sweep.nothing"))
                     continue
