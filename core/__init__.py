@@ -15,6 +15,7 @@ from core.errors import (
 )
 from core.evaluate import Accuracy, accuracy, size
 from core.export import to_onnx
+from core.fuse import Fused, fuse
 from core.graph import trace
 from core.groups import DependencyGraph
 from core.latency import Latency, latency
@@ -26,7 +27,8 @@ from core.zoo import ModelCard, card, load
 
 __all__ = [
     "Accuracy", "Cancelled", "Compressed", "DataError", "DataMissing", "DependencyGraph",
-    "ExplorerError", "ImageSet", "Latency", "ModelCard", "Opened", "PackageMissing", "Prepared",
-    "Recipe", "RecipeError", "TransportError", "Unsupported", "WeightsError", "accuracies",
-    "accuracy", "card", "compress", "images", "latency", "load", "open", "size", "to_onnx", "trace",
+    "ExplorerError", "Fused", "ImageSet", "Latency", "ModelCard", "Opened", "PackageMissing",
+    "Prepared", "Recipe", "RecipeError", "TransportError", "Unsupported", "WeightsError",
+    "accuracies", "accuracy", "card", "compress", "fuse", "images", "latency", "load", "open",
+    "size", "to_onnx", "trace",
 ]  # fmt: skip

@@ -20,7 +20,6 @@ networks by chance.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,8 +32,9 @@ from core.alignment import Difference, align, aligned, distances, identity, obse
 from core.errors import DataError, RecipeError
 from core.groups import DependencyGraph
 from core.kin import Kin, kin
+from core.mixtures import mixture
+from core.reestimate import re_estimated
 from core.shape import tensors_of
-from core.statistics import NORMS
 from core.transport import TransportPlan, transport
 
 #: What channels are compared by, in a line.
@@ -48,8 +48,6 @@ SOLVERS = ("exact", "sinkhorn")
 IMAGES = 200
 #: Rounds of comparing weights, at most (`core.alignment`).
 ROUNDS = 10
-#: Images that run at once when statistics are measured.
-BATCH = 500
 
 Report = Callable[[float, str], None]
 
@@ -179,22 +177,6 @@ def _target(networks: list[nn.Module], into: int | nn.Module) -> tuple[int | Non
     return into, networks[into]
 
 
-def mixture(shares: Sequence[float] | None, count: int) -> tuple[float, ...]:
-    """The shares of `count` networks, divided by their sum.
-
-    Raises
-    ------
-    RecipeError
-        If there are more or fewer, one is negative or not finite, or all are 0.
-    """
-    given = [1.0] * count if shares is None else [float(one) for one in shares]
-    if len(given) != count:
-        raise RecipeError(f"There are {count} networks and {len(given)} shares; give each its own.")
-    if any(one < 0 or not math.isfinite(one) for one in given) or not sum(given) > 0:
-        raise RecipeError(f"Shares must be 0 or more, and not all 0; got {given}.")
-    return tuple(one / sum(given) for one in given)
-
-
 def _check(cost: str, solver: str, rounds: int, images: Tensor | None, shape) -> None:
     for name, value, known in (("cost", cost, COSTS), ("solver", solver, SOLVERS)):
         if value not in known:
@@ -318,105 +300,3 @@ def unfolded(
             before = ready[layer.bias] = like[layer.bias]
         ready[mean] = torch.where(said, before - (state[beta] - centre) * back, like[mean])
     return ready
-
-
-@torch.no_grad()
-def re_estimated(module: nn.Module, images: Tensor) -> nn.Module:
-    """A copy of a network whose batch norms have the statistics of images (k, c, h, w).
-
-    They need no labels. In one run every norm uses what it measures, so that the next sees what it
-    will see. A network without batch norm comes back as it is.
-    """
-    fresh = surgery.replica(module, {})
-    norms = [
-        part for part in fresh.modules() if isinstance(part, NORMS) and part.track_running_stats
-    ]
-    if not norms:
-        return fresh
-    before = [(part.momentum, part.num_batches_tracked) for part in norms]
-    for part in norms:
-        part.num_batches_tracked = torch.tensor(0)
-        part.reset_running_stats()
-        part.momentum = None  # the plain mean over batches
-        part.train()
-    first = next(iter(fresh.parameters()))
-    batches = list(images.split(BATCH))
-    if len(batches) > 1 and len(batches[-1]) < 2:
-        batches.pop()
-    for batch in batches:
-        fresh(batch.to(first))
-    for part, (momentum, tracked) in zip(norms, before, strict=True):
-        part.momentum = momentum
-        if tracked is not None:
-            part.num_batches_tracked = tracked
-    return fresh.eval()
-
-
-# -- what fusion is compared with -----------------------------------------------------------------
-
-
-def average(networks: Sequence[nn.Module], shares: Sequence[float] | None = None) -> nn.Module:
-    """The plain mean of the tensors of networks, channel i with channel i: a new network.
-
-    Batch norm's parameters and statistics are averaged like all others; `re_estimated` measures the
-    statistics anew.
-
-    Raises
-    ------
-    RecipeError
-        If there is none, tensors differ in name or shape, or shares don't fit.
-    """
-    networks = list(networks)
-    if not networks:
-        raise RecipeError("There is no network to average.")
-    weights = mixture(shares, len(networks))
-    states = [tensors_of(one) for one in networks]
-    for at, state in enumerate(states[1:], start=2):
-        for name in {**states[0], **state}:
-            ours, theirs = (one.get(name) for one in (states[0], state))
-            if ours is None or theirs is None or ours.shape != theirs.shape:
-                raise RecipeError(
-                    f"Network {at} can't be averaged with network 1: their tensors {name} differ "
-                    "in shape or only one has it. Average networks of one architecture and width."
-                )
-    mixed = {}
-    for name, tensor in states[0].items():
-        if tensor.is_floating_point():
-            parts = (
-                share * state[name].detach().to(tensor.device).double()
-                for share, state in zip(weights, states, strict=True)
-            )
-            mixed[name] = sum(parts).to(tensor.dtype)
-    return surgery.rebuild(networks[0], mixed)
-
-
-class Ensemble(nn.Module):
-    """Several networks that vote: the logarithm of the mean of their class probabilities.
-
-    (b, c, h, w) → (b, classes); the softmax of what it puts out is that mean.
-    """
-
-    def __init__(self, networks: Sequence[nn.Module], shares: Sequence[float]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(networks)
-        self.shares = tuple(shares)
-
-    def forward(self, x: Tensor) -> Tensor:
-        voices = zip(self.networks, self.shares, strict=True)
-        return torch.stack(
-            [one(x).log_softmax(1) + math.log(share) for one, share in voices if share > 0]
-        ).logsumexp(0)
-
-
-def ensemble(networks: Sequence[nn.Module], shares: Sequence[float] | None = None) -> Ensemble:
-    """Copies of the networks side by side, their probabilities averaged; see `Ensemble`.
-
-    Raises
-    ------
-    RecipeError
-        If there is none, or shares don't fit.
-    """
-    if not networks:
-        raise RecipeError("There is no network to ask.")
-    copies = [surgery.replica(one, {}) for one in networks]
-    return Ensemble(copies, mixture(shares, len(copies))).eval()

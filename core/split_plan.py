@@ -59,7 +59,7 @@ def _takes(network: str, side: int) -> bool:
 
 @dataclass(frozen=True)
 class Fusion:
-    """How networks are fused; the fields of `core.fuse.fuse` that change its result.
+    """How networks are fused; the fields of `core.fuse` that change its result.
 
     cost : `weights` or `activations`, what channels are compared by. samples : for activations,
     and for the statistics of batch norm afterwards, how many training images are looked at without

@@ -20,15 +20,18 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from core import data, fuse, shape, zoo
+from core import data, shape, zoo
 from core.compress import compress
 from core.data import ImageSet
 from core.errors import ClusterError
 from core.evaluate import accuracy
+from core.fuse import Fused, fuse
 from core.graph import trace
 from core.importance import labelled_generator
 from core.measures import kept_count
+from core.mixtures import average, ensemble
 from core.recipe import Recipe, looks
+from core.reestimate import re_estimated
 from core.rounds import widths
 from core.split_plan import Fusion
 from core.splits import Splits, subset
@@ -152,7 +155,7 @@ def perform(
     ClusterError
         If the images here are not those the task means.
     ExplorerError
-        Whatever training, `core.compress` and `core.fuse.fuse` raise.
+        Whatever training, `core.compress` and `core.fuse` raise.
     """
     training, testing = images_of(task.network, folder)
     same_images(task, training, testing)
@@ -267,10 +270,10 @@ def _looked_at(task: Task, training: ImageSet) -> torch.Tensor:
     return training.normalised(training.images[chosen])
 
 
-def fused(task: Task, given: Sequence[nn.Module], training: ImageSet) -> fuse.Fused:
+def fused(task: Task, given: Sequence[nn.Module], training: ImageSet) -> Fused:
     """What a task of fusion comes to, with its plans; `training` are all training images."""
     fusion = task.fusion
-    return fuse.fuse(
+    return fuse(
         given, zoo.network(task.network).input_shape, cost=fusion.cost,
         images=_looked_at(task, training), solver=fusion.solver, epsilon=fusion.epsilon,
         into=fusion.into, statistics=fusion.statistics,
@@ -279,10 +282,10 @@ def fused(task: Task, given: Sequence[nn.Module], training: ImageSet) -> fuse.Fu
 
 def _beside(task: Task, given: Sequence[nn.Module], training: ImageSet) -> dict[str, nn.Module]:
     """What else becomes of the networks that are fused; the mean gets the same statistics."""
-    mean = fuse.average(given)
+    mean = average(given)
     if task.fusion.statistics:
-        mean = fuse.re_estimated(mean, _looked_at(task, training))
-    return {"average": mean, "ensemble": fuse.ensemble(given)}
+        mean = re_estimated(mean, _looked_at(task, training))
+    return {"average": mean, "ensemble": ensemble(given)}
 
 
 def _counted(module: nn.Module, testing: ImageSet, limit: int | None) -> list[int]:

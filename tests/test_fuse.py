@@ -17,10 +17,13 @@ import torch
 from torch import nn
 
 import core
-from core import alignment, cli, fuse, kin, siblings, surgery, zoo
+from core import alignment, cli, kin, siblings, surgery, zoo
 from core.errors import DataError, RecipeError, Unsupported, WeightsError
+from core.fuse import COSTS, fuse
 from core.groups import CONSUMES
+from core.mixtures import average, ensemble
 from core.projection import Projection
+from core.reestimate import re_estimated
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -137,7 +140,7 @@ def made(name: str, **more) -> nn.Module:
 # Permuted copies
 
 
-@pytest.mark.parametrize("cost", fuse.COSTS)
+@pytest.mark.parametrize("cost", COSTS)
 @pytest.mark.parametrize("name", SMALL + SHIPPED)
 def test_permuted_copies_of_a_network_are_fused_into_it(name, cost):
     module, shape, images = made(name), image_shape(name), drawn(name)
@@ -149,8 +152,8 @@ def test_permuted_copies_of_a_network_are_fused_into_it(name, cost):
         for a, b in zip(copies[0].state_dict().values(), module.state_dict().values(), strict=True)
     )
     # The plain average of the same networks is another network: copies do differ.
-    assert (logits(fuse.average([module, *copies]), images) - wanted).abs().max() > 0.01
-    out = fuse.fuse(
+    assert (logits(average([module, *copies]), images) - wanted).abs().max() > 0.01
+    out = fuse(
         [module, *copies], shape, shares=(1, 2, 3), cost=cost, images=images, statistics=False
     )
     torch.testing.assert_close(logits(out.module, images), wanted, **CLOSE)
@@ -165,7 +168,7 @@ def test_permuted_copies_of_a_network_are_fused_into_it(name, cost):
 def test_batch_norms_that_are_hard_to_take_out_again_come_back(name):
     """Scales of 0 and below, variances of 0: one network, its copy, and no NaN anywhere."""
     module, shape, images = small(name, hard=True), image_shape(name), drawn(name)
-    out = fuse.fuse([module, permuted(module, shape, 3)], shape)
+    out = fuse([module, permuted(module, shape, 3)], shape)
     wanted = logits(module, images)
     torch.testing.assert_close(
         logits(out.module, images), wanted, rtol=0, atol=1e-5 * float(wanted.abs().max())
@@ -187,7 +190,7 @@ def test_a_weights_scale_before_batch_norm_does_not_matter():
                 norm.running_mean *= 50
                 norm.running_var.copy_(50**2 * (norm.running_var + norm.eps) - norm.eps)
     torch.testing.assert_close(logits(louder, images), logits(other, images), **CLOSE)
-    found = [logits(fuse.fuse([module, one], shape).module, images) for one in (other, louder)]
+    found = [logits(fuse([module, one], shape).module, images) for one in (other, louder)]
     torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
 
 
@@ -200,7 +203,7 @@ def test_sinkhorn_returns_permuted_copies_within_a_tolerance(name):
     apart = [
         float((logits(out.module, images) - wanted).abs().max() / wanted.abs().max())
         for out in (
-            fuse.fuse(copies, shape, solver="sinkhorn", epsilon=epsilon, rounds=1)
+            fuse(copies, shape, solver="sinkhorn", epsilon=epsilon, rounds=1)
             for epsilon in (0.01, 0.5)
         )
     ]
@@ -210,19 +213,19 @@ def test_sinkhorn_returns_permuted_copies_within_a_tolerance(name):
 # Symmetries
 
 
-@pytest.mark.parametrize("cost", fuse.COSTS)
+@pytest.mark.parametrize("cost", COSTS)
 def test_the_order_of_the_networks_does_not_matter(cost):
     shape, images = image_shape("residual"), drawn("residual")
     first, second, third = (small("residual", seed=seed) for seed in range(3))
     more = dict(cost=cost, images=images, statistics=False)
-    one = fuse.fuse([first, second, third], shape, shares=(1, 2, 5), **more)
-    other = fuse.fuse([third, first, second], shape, shares=(5, 1, 2), into=1, **more)
+    one = fuse([first, second, third], shape, shares=(1, 2, 5), **more)
+    other = fuse([third, first, second], shape, shares=(5, 1, 2), into=1, **more)
     assert_same(other.module, one.module, rtol=1e-6, atol=1e-6)
     assert one.shares == (1 / 8, 2 / 8, 5 / 8) and (one.into, other.into) == (0, 1)
     for index, plans in one.plans.items():
         for plan, at in zip(plans, (1, 2, 0), strict=True):
             assert torch.equal(plan.mass, other.plans[index][at].mass)
-    swapped = fuse.fuse([first, second, third], shape, shares=(1, 5, 2), **more)
+    swapped = fuse([first, second, third], shape, shares=(1, 5, 2), **more)
     assert (logits(swapped.module, images) - logits(one.module, images)).abs().max() > 1e-3
 
 
@@ -230,24 +233,24 @@ def test_the_order_of_the_networks_does_not_matter(cost):
 def test_swapping_the_target_of_copies_keeps_the_function(name):
     module, shape, images = small(name), image_shape(name), drawn(name)
     other = permuted(module, shape, 7)
-    found = [fuse.fuse([module, other], shape, into=into).module for into in (0, 1)]
+    found = [fuse([module, other], shape, into=into).module for into in (0, 1)]
     torch.testing.assert_close(logits(found[0], images), logits(found[1], images), **CLOSE)
     assert_same(found[1], other, **CLOSE)
 
 
-@pytest.mark.parametrize("cost", fuse.COSTS)
+@pytest.mark.parametrize("cost", COSTS)
 @pytest.mark.parametrize("name", SMALL)
 def test_a_share_of_one_is_one_network(name, cost):
     """(1, 0) is the target bit for bit; (0, 1) is the other in the target's order: its function."""
     shape, images = image_shape(name), drawn(name)
     first, second = small(name), small(name, seed=1)
     more = dict(cost=cost, images=images, statistics=False)
-    whole = fuse.fuse([first, second], shape, shares=(1, 0), **more).module
+    whole = fuse([first, second], shape, shares=(1, 0), **more).module
     assert all(
         torch.equal(a, b)
         for a, b in zip(whole.state_dict().values(), first.state_dict().values(), strict=True)
     )
-    aligned = fuse.fuse([first, second], shape, shares=(0, 1), **more)
+    aligned = fuse([first, second], shape, shares=(0, 1), **more)
     torch.testing.assert_close(
         logits(aligned.module, images), logits(second, images), rtol=1e-4, atol=1e-5
     )
@@ -266,7 +269,7 @@ def test_a_mixture_lies_between_the_networks():
         second[0].weight.copy_(torch.tensor([[0.0, 2, 0], [2, 0, 0]]))  # the other way round
         first[0].bias.copy_(torch.tensor([0.1, 0.2]))
         second[0].bias.copy_(torch.tensor([0.4, 0.5]))
-    out = fuse.fuse([first, second], (3,), shares=(0.75, 0.25)).module
+    out = fuse([first, second], (3,), shares=(0.75, 0.25)).module
     hidden = torch.tensor([[1.25, 0, 0], [0, 1.25, 0]])
     torch.testing.assert_close(out[0].weight.data, hidden)
     torch.testing.assert_close(out[0].bias.data, torch.tensor([0.1, 0.2]) * 0.75
@@ -293,22 +296,22 @@ def duplicated(module: nn.Module, shape, times: int) -> nn.Module:
     return surgery.rebuild(module, surgery.contract_all(module.state_dict(), graph, matrices))
 
 
-@pytest.mark.parametrize("cost", fuse.COSTS)
+@pytest.mark.parametrize("cost", COSTS)
 @pytest.mark.parametrize("name", ["vgg", "residual"])
 def test_a_wide_network_of_duplicates_is_fused_into_the_narrow_one(name, cost):
     module, shape, images = small(name), image_shape(name), drawn(name)
     wide = permuted(duplicated(module, shape, 2), shape, 4)
     torch.testing.assert_close(logits(wide, images), logits(module, images), **CLOSE)
     more = dict(cost=cost, images=images, statistics=False)
-    out = fuse.fuse([wide, module], shape, into=1, **more)
+    out = fuse([wide, module], shape, into=1, **more)
     assert_same(out.module, module, **CLOSE)
     for plans in out.plans.values():
         assert plans[0].mass.shape == (2 * len(plans[1].mass), len(plans[1].mass))
     # The other way round channels are split, which no output feels.
-    back = fuse.fuse([wide, module], shape, into=0, **more).module
+    back = fuse([wide, module], shape, into=0, **more).module
     torch.testing.assert_close(logits(back, images), logits(module, images), **CLOSE)
     # Into a third network, which gives its channels and no weights.
-    third = fuse.fuse([wide], shape, into=small(name, seed=5), **more)
+    third = fuse([wide], shape, into=small(name, seed=5), **more)
     assert third.into is None and len(third.plans[0]) == 1
     assert third.module.state_dict()[next(iter(module.state_dict()))].shape[0] == 8
 
@@ -316,7 +319,7 @@ def test_a_wide_network_of_duplicates_is_fused_into_the_narrow_one(name, cost):
 def test_any_wide_network_fits_into_a_narrow_one():
     shape, images = image_shape("vgg"), drawn("vgg")
     narrow, wide = small("vgg"), small("vgg", seed=1, times=2)
-    out = fuse.fuse([wide, narrow], shape, into=1, images=images)
+    out = fuse([wide, narrow], shape, into=1, images=images)
     assert [t.shape for t in out.module.state_dict().values()] == [
         t.shape for t in narrow.state_dict().values()
     ]
@@ -330,8 +333,8 @@ def test_any_wide_network_fits_into_a_narrow_one():
 def test_statistics_are_those_of_the_images():
     shape, images = image_shape("residual"), drawn("residual", 64)
     networks = [small("residual", seed=seed) for seed in range(2)]
-    plain = fuse.fuse(networks, shape, images=images, statistics=False).module
-    out = fuse.fuse(networks, shape, images=images).module
+    plain = fuse(networks, shape, images=images, statistics=False).module
+    out = fuse(networks, shape, images=images).module
     seen = []
     out.bn1.register_forward_pre_hook(lambda part, given: seen.append(given[0]))
     logits(out, images)
@@ -350,7 +353,7 @@ def test_a_channel_has_the_mean_size_of_its_parents():
     networks = [small("vgg", seed=seed) for seed in range(2)]
     with torch.no_grad():
         networks[0].features[1].weight[1] *= -1
-    out = fuse.fuse(networks, shape)
+    out = fuse(networks, shape)
     (index,) = [
         i for i, plans in out.plans.items()
         if i == len(out.plans) - 1
@@ -373,11 +376,11 @@ def test_no_network_is_changed(what):
     networks = [small("vgg", seed=seed).train() for seed in range(2)]
     before = copy.deepcopy([one.state_dict() for one in networks])
     if what == "fuse":
-        out = fuse.fuse(networks, shape, cost="activations", images=images).module
+        out = fuse(networks, shape, cost="activations", images=images).module
     elif what == "re_estimated":
-        out = fuse.re_estimated(networks[0], images)
+        out = re_estimated(networks[0], images)
     else:
-        out = getattr(fuse, what)(networks)
+        out = {"average": average, "ensemble": ensemble}[what](networks)
     assert not out.training and all(one.training for one in networks)
     with torch.no_grad():
         for tensor in out.state_dict().values():
@@ -389,15 +392,15 @@ def test_no_network_is_changed(what):
 def test_average_and_ensemble_are_what_they_say():
     images = drawn("vgg")
     networks = [small("vgg", seed=seed) for seed in range(2)]
-    mean = fuse.average(networks, (3, 1)).state_dict()
+    mean = average(networks, (3, 1)).state_dict()
     first, second = (one.state_dict() for one in networks)
     for name, tensor in mean.items():
         if tensor.is_floating_point():
             torch.testing.assert_close(tensor, 0.75 * first[name] + 0.25 * second[name])
-    voted = logits(fuse.ensemble(networks, (3, 1)), images).softmax(1)
+    voted = logits(ensemble(networks, (3, 1)), images).softmax(1)
     own = [logits(one, images).softmax(1) for one in networks]
     torch.testing.assert_close(voted, 0.75 * own[0] + 0.25 * own[1])
-    alone = logits(fuse.ensemble(networks, (0, 1)), images).softmax(1)
+    alone = logits(ensemble(networks, (0, 1)), images).softmax(1)
     torch.testing.assert_close(alone, own[1])
 
 
@@ -421,7 +424,7 @@ def test_rounds_bring_networks_nearer():
 def test_progress_is_told_and_can_stop():
     shape, told = image_shape("vgg"), []
     networks = [small("vgg", seed=seed) for seed in range(2)]
-    fuse.fuse(networks, shape, report=lambda share, line: told.append((share, line)))
+    fuse(networks, shape, report=lambda share, line: told.append((share, line)))
     shares = [share for share, _ in told]
     assert 0 <= min(shares) and max(shares) <= 1 and any("group" in line for _, line in told)
 
@@ -429,7 +432,7 @@ def test_progress_is_told_and_can_stop():
         raise core.Cancelled("enough")
 
     with pytest.raises(core.Cancelled):
-        fuse.fuse(networks, shape, report=stop)
+        fuse(networks, shape, report=stop)
 
 
 # Refusals
@@ -478,10 +481,10 @@ def refusals():
 def test_what_cannot_be_fused_is_refused_by_name(case):
     _, networks, more, error, words = case
     with pytest.raises(error, match=words):
-        fuse.fuse(networks, image_shape("vgg"), **more)
+        fuse(networks, image_shape("vgg"), **more)
 
 
-@pytest.mark.parametrize("call", [fuse.average, fuse.ensemble])
+@pytest.mark.parametrize("call", [average, ensemble])
 def test_what_fusion_is_compared_with_refuses_too(call):
     with pytest.raises(RecipeError, match="no network"):
         call([])
@@ -491,7 +494,7 @@ def test_what_fusion_is_compared_with_refuses_too(call):
 
 def test_networks_of_other_widths_have_no_average():
     with pytest.raises(RecipeError, match=r"features\.0\.weight"):
-        fuse.average([small("vgg"), small("vgg", times=2)])
+        average([small("vgg"), small("vgg", times=2)])
 
 
 # The command
@@ -555,7 +558,7 @@ def test_files_without_images_are_fused_by_weights(run, tmp_path):
     code, text, err = run(*paths, *named, "--out", out, "--into", 1)
     assert code == 0, err
     assert "compared by" in text and "%" not in text
-    wanted = fuse.fuse(networks, (3, 4, 4), shares=(3, 1), into=1).module.state_dict()
+    wanted = fuse(networks, (3, 4, 4), shares=(3, 1), into=1).module.state_dict()
     for name, tensor in safetensors.torch.load_file(out).items():
         assert torch.equal(tensor, wanted[name])
     code, _, err = run(*paths, *named, "--cost", "activations")

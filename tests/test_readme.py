@@ -52,6 +52,18 @@ def test_a_result_is_kept_as_printed(tmp_path, monkeypatch):
     assert torch.equal(held["again"].kept[6], held["out"].kept[6])
 
 
+def test_networks_are_fused_as_printed(monkeypatch):
+    """With the network that ships in place of two that take a minute each to train."""
+    monkeypatch.setattr("core.siblings.sibling", lambda name, images, seed: core.load(name))
+    held: dict = {"core": core}
+    exec(
+        next(part.split("```")[0] for part in README.split("```python\n") if "core.fuse(" in part),
+        held,
+    )
+    plan = held["fused"].plans[6][1].mass
+    assert torch.equal(plan, torch.eye(32, dtype=plan.dtype) / 32)
+
+
 @pytest.mark.slow
 def test_the_commands_run_as_printed(tmp_path, monkeypatch, capsys):
     """In this process: starting Python and PyTorch six times takes longer than the commands."""

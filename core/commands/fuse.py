@@ -10,13 +10,16 @@ from pathlib import Path
 import safetensors.torch
 from torch import nn
 
-from core import data, fuse, siblings, zoo
+from core import data, siblings, zoo
 from core.commands.common import Told, add_data_dir, shares, told_command
 from core.data import ImageSet
 from core.errors import DataError, RecipeError
 from core.evaluate import Accuracy, accuracy
+from core.fuse import COSTS, IMAGES, ROUNDS, SOLVERS, Fused, fuse
+from core.mixtures import average, ensemble
 from core.options import shape
 from core.output import Progress, table
+from core.reestimate import re_estimated
 from core.source import source
 
 NETWORK = False
@@ -57,27 +60,25 @@ def add(one: argparse.ArgumentParser) -> None:
         "--into", type=int, default=0, metavar="I",
         help="the network whose channels the result has, counted from 0 (0)",
     )  # fmt: skip
-    lines = [f"  {name:<12} {line}" for name, line in fuse.COSTS.items()]
+    lines = [f"  {name:<12} {line}" for name, line in COSTS.items()]
     one.add_argument(
-        "--cost", choices=fuse.COSTS,
+        "--cost", choices=COSTS,
         help="\n".join(["what channels are compared by (all that are possible)", *lines]),
     )  # fmt: skip
-    one.add_argument(
-        "--solver", default="exact", choices=fuse.SOLVERS, help="of the transport (exact)"
-    )
+    one.add_argument("--solver", default="exact", choices=SOLVERS, help="of the transport (exact)")
     one.add_argument(
         "--epsilon", type=float, default=0.05, help="of sinkhorn, a share of the mean cost (0.05)"
     )
     one.add_argument(
-        "--rounds", type=int, default=fuse.ROUNDS, metavar="N",
-        help=f"of comparing weights, at most; 1 is the method as published ({fuse.ROUNDS})",
+        "--rounds", type=int, default=ROUNDS, metavar="N",
+        help=f"of comparing weights, at most; 1 is the method as published ({ROUNDS})",
     )  # fmt: skip
     one.add_argument(
         "--images", metavar="NAME", help="the images (default: those of a network of the zoo)"
     )
     one.add_argument(
-        "--samples", type=int, default=fuse.IMAGES, metavar="N",
-        help=f"training images that are looked at without their labels ({fuse.IMAGES})",
+        "--samples", type=int, default=IMAGES, metavar="N",
+        help=f"training images that are looked at without their labels ({IMAGES})",
     )  # fmt: skip
     one.add_argument("--limit", type=int, metavar="N", help="test on the first N images (all)")
     one.add_argument(
@@ -115,9 +116,9 @@ def run(chosen: argparse.Namespace, progress: Progress) -> Told:
         if chosen.samples < 2:
             raise DataError(f"Two images or more must be looked at; got {chosen.samples}.")
     looked = training and training.normalised(training.images[: chosen.samples])
-    costs = [chosen.cost] if chosen.cost else [c for c in fuse.COSTS if training or c == "weights"]
+    costs = [chosen.cost] if chosen.cost else [c for c in COSTS if training or c == "weights"]
     fused = {
-        cost: fuse.fuse(
+        cost: fuse(
             brought.networks, brought.input_shape, shares=chosen.shares, cost=cost, images=looked,
             solver=chosen.solver, epsilon=chosen.epsilon, into=chosen.into, statistics=False,
             rounds=chosen.rounds, report=progress.share,
@@ -142,7 +143,7 @@ def run(chosen: argparse.Namespace, progress: Progress) -> Told:
     if chosen.out:
         module = fused[costs[0]].module
         if training:
-            module = fuse.re_estimated(module, looked)
+            module = re_estimated(module, looked)
         _write(module, chosen.out)
         told["file"] = str(chosen.out)
         text += f"\n\nWrote {chosen.out}, fused by {costs[0]}"
@@ -194,7 +195,7 @@ def _there(name: str, folder: str | os.PathLike | None) -> bool:
     return name in data.available(folder)
 
 
-def _groups(one: fuse.Fused) -> dict:
+def _groups(one: Fused) -> dict:
     """What the plans say, group by group, in plain values; a list a network."""
     return {
         "seconds": one.seconds,
@@ -211,7 +212,7 @@ def _groups(one: fuse.Fused) -> dict:
     }
 
 
-def _differences(fused: dict[str, fuse.Fused]) -> str:
+def _differences(fused: dict[str, Fused]) -> str:
     rows = [("compared by", "group", "channels", "apart before", "apart after")]
     for cost, one in fused.items():
         for index, plans in one.plans.items():
@@ -229,7 +230,7 @@ def _differences(fused: dict[str, fuse.Fused]) -> str:
 
 
 def _accuracies(
-    chosen: argparse.Namespace, brought: Brought, fused: dict[str, fuse.Fused], tested: ImageSet,
+    chosen: argparse.Namespace, brought: Brought, fused: dict[str, Fused], tested: ImageSet,
     looked, progress: Progress,
 ) -> list[tuple[str, str, Accuracy]]:  # fmt: skip
     """Rows: the network, how its batch norm has its statistics, its accuracy."""
@@ -237,13 +238,13 @@ def _accuracies(
     rows: list[tuple[str, str, nn.Module]] = [
         (name, own, one) for name, one in zip(brought.names, brought.networks, strict=True)
     ]
-    rows.append(("ensemble", own, fuse.ensemble(brought.networks, chosen.shares)))
+    rows.append(("ensemble", own, ensemble(brought.networks, chosen.shares)))
     mixed = {f"fused by {cost}": one.module for cost, one in fused.items()}
     for name, one in {
-        "plain average": fuse.average(brought.networks, chosen.shares),
+        "plain average": average(brought.networks, chosen.shares),
         **mixed,
     }.items():
-        rows += [(name, own, one), (name, anew, fuse.re_estimated(one, looked))]
+        rows += [(name, own, one), (name, anew, re_estimated(one, looked))]
     told = []
     for name, which, one in rows:
         progress.say(f"Counting {name}, batch norm {which}", passing=True)
