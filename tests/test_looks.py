@@ -116,3 +116,14 @@ def test_a_slide_says_what_was_chosen_in_one_line(language):
     assert sorted(values[5:]) == sorted(["importance", "0.2", "4", "9"])
     plain = slide.line(link.Choice("vgg11_bn-digits", 2, core.Recipe(groups=(2,))), texts(language))
     assert len(plain.split(" · ")) == 6, "what is as always goes without saying"
+
+
+def test_figures_are_always_sent_whole():
+    """What the browser is asked to keep it may have dropped when it is referred to."""
+    from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+    from streamlit.runtime.forward_msg_cache import populate_hash_if_needed
+
+    message = ForwardMsg()
+    message.delta.new_element.markdown.body = "x" * 30_000_000
+    populate_hash_if_needed(message)
+    assert message.hash and not message.metadata.cacheable
