@@ -16,6 +16,10 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Streamlit puts the folder of its script on the path while a test's page runs, and takes it off
+# again: a thread that looks for a package at that moment misses some. What is there stays there.
+sys.path.append(str(Path(__file__).resolve().parent.parent / "app"))
+
 import numpy as np
 import pytest
 import server
